@@ -1,0 +1,111 @@
+"""Where the readers put what is wrong, and the nearest right name for a wrong one. Paths are pointers as given."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from ...errors import Problem
+from ...values import Json
+
+MOST_PROBLEMS: Final = 10_000
+"""Of one plan; a document of 5 MiB can hold a million, and nobody reads on from here."""
+_MOST_OPTIONS: Final = 50
+"""Names listed in one problem; a plan may have 5 000."""
+_MOST_COMPARISONS: Final = 20_000
+"""Names compared per plan in search of a near one: about a third of a second at worst."""
+_LONGEST: Final = 80
+
+
+class Absent:
+    """The type of ``ABSENT``: no value, where None is one."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = Absent()
+
+
+@dataclass(slots=True)
+class Report:
+    """Problems and warnings in the order they were found."""
+
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+    _stopped: bool = False
+    _compared: int = 0
+
+    def add(
+        self,
+        code: str,
+        path: str,
+        message: str,
+        suggestion: str = "",
+        *,
+        expected: Json = None,
+        actual: Json = None,
+        available: Iterable[str] = (),
+    ) -> None:
+        """Add one problem."""
+        if len(self.problems) < MOST_PROBLEMS:
+            options = tuple(available)[:_MOST_OPTIONS]
+            self.problems.append(Problem(code, path, message, suggestion, expected, actual, options))
+
+    def stop(self, code: str, path: str, message: str, suggestion: str = "") -> None:
+        """Add a problem after which there is no plan to look at."""
+        self._stopped = True
+        self.add(code, path, message, suggestion)
+
+    def stopped(self) -> bool:
+        """Whether a limit was passed: what was read so far is no plan."""
+        return self._stopped
+
+    def warn(self, code: str, path: str, message: str, suggestion: str = "") -> None:
+        """Add what is accepted and probably not meant."""
+        if len(self.warnings) < MOST_PROBLEMS:
+            self.warnings.append(Problem(code, path, message, suggestion))
+
+    def shape(self, path: str, value: Json, expected: str, suggestion: str = "") -> None:
+        """INVALID_SHAPE: ``value`` is not the ``expected`` kind of JSON."""
+        message = f"expected {expected}, found {kind_of(value)}"
+        self.add("INVALID_SHAPE", path, message, suggestion, expected=expected, actual=kind_of(value))
+
+    def nearest(self, wrong: str, options: Iterable[str], otherwise: str = "") -> str:
+        """``Did you mean 'right'?`` where one of the options is near, else ``otherwise``."""
+        names = list(options)
+        folded = {_fold(name): name for name in reversed(names)}
+        near = folded.get(_fold(wrong))
+        if near is None and len(wrong) <= _LONGEST:
+            self._compared += len(names)
+            if self._compared <= _MOST_COMPARISONS:
+                near = next(iter(difflib.get_close_matches(wrong, names, 1)), None)
+        return f"Did you mean {near!r}?" if near is not None else otherwise
+
+
+def _fold(name: str) -> str:
+    return name.replace("_", "").replace("-", "").casefold()
+
+
+def kind_of(value: Json) -> str:
+    """What a JSON value is, for people; short strings and numbers are shown."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return f"the number {short(str(value))}"
+        case str():
+            return f"the string {short(value)!r}"
+        case list():
+            return "a list"
+        case _:
+            return "an object"
+
+
+def short(text: str, most: int = _LONGEST) -> str:
+    """The text, cut where it is too long for a message."""
+    return text if len(text) <= most else text[:most] + "…"

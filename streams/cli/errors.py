@@ -1,0 +1,101 @@
+"""Errors as people and programs see them: a sentence with a code, or one JSON document; and the exit code."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from ...errors import DynamicFlowError, JournalError, PlanningFailed, Problem
+from ...values import Json
+from .output import document, err
+
+REJECTED: Final = 2
+UNUSABLE: Final = 4
+INTERRUPTED: Final = 130
+INTERNAL: Final = 70
+"""EX_SOFTWARE of sysexits.h."""
+
+_BY_STATUS: Final = {
+    "completed": 0,
+    "partial": 1,
+    "failed": 1,
+    "cancelled": 1,
+    "timed_out": 1,
+    "rejected": REJECTED,
+}
+_WAITS: Final = frozenset({"suspended", "paused", "parked", "awaiting_approval"})
+
+
+def exit_code(status: str, error: Mapping[str, Json] | None = None) -> int:
+    """The exit code of a run that stands like this (canonical.md §5)."""
+    if error is not None and status == "rejected" and error.get("code") == "ENDPOINT_UNUSABLE":
+        return UNUSABLE
+    return _BY_STATUS.get(status, 3 if status in _WAITS else 0)
+
+
+def error_json(code: str, message: str, problems: Sequence[Problem] = ()) -> dict[str, Json]:
+    """An error as it stands in a result record."""
+    told: list[Json] = [problem.to_json() for problem in problems]
+    details = {"problems": told} if told else None
+    return {"code": code, "message": message, "nodeId": None, "item": None, "details": details}
+
+
+def tell(error: Exception, *, json_out: bool, debug: bool = False) -> int:
+    """Say what went wrong; the exit code."""
+    if isinstance(error, DynamicFlowError):
+        code = UNUSABLE if isinstance(error, JournalError) or error.code == "ENDPOINT_UNUSABLE" else REJECTED
+        return _told(error.code, error.message, error.problems, code, json_out)
+    if hasattr(error, "format_message"):  # typer's: a wrong option, a missing argument
+        return _usage(error, json_out)
+    if type(error).__name__ == "Abort":
+        return INTERRUPTED
+    if isinstance(error, OSError) and error.filename is not None:
+        message = f"{error.filename}: {error.strerror}; check the path and its rights"
+        return _told("USAGE", message, (), REJECTED, json_out)
+    if debug:
+        traceback.print_exception(error, file=sys.stderr)
+    message = (
+        f"{type(error).__name__}: {error}. This is a fault of dynamicflow; nothing that was recorded is lost. "
+        "Please report it with the output of the same command and --debug"
+    )
+    return _told("INTERNAL_ERROR", message, (), INTERNAL, json_out)
+
+
+def _told(code: str, message: str, problems: Sequence[Problem], exits: int, json_out: bool) -> int:
+    if json_out:
+        status = "failed" if exits == INTERNAL else "rejected"
+        document({"status": status, "error": error_json(code, message, problems)})
+        return exits
+    console = err()
+    console.print(f"{code}: {message}", style="bold red", markup=False, highlight=False)
+    show_problems(problems)
+    return exits
+
+
+def _usage(error: Exception, json_out: bool) -> int:
+    say = getattr(error, "format_message")  # noqa: B009 - typer's class differs between its releases
+    message = str(say())
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ == "NoArgsIsHelpError" and not json_out:
+        err().print(message, markup=False, highlight=False)
+        return REJECTED
+    if context is not None:
+        message += f" (`{context.command_path} --help` tells what there is)"
+    return _told("USAGE", message, (), REJECTED, json_out)
+
+
+def show_problems(problems: Sequence[Problem], *, style: str = "red") -> None:
+    """One line each: code, path, message, and what to do."""
+    console = err()
+    for problem in problems:
+        line = f"  {problem.code}  {problem.path or '/'}  {problem.message}"
+        console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
+        if problem.suggestion:
+            console.print(f"      → {problem.suggestion}", style="cyan", markup=False, highlight=False, soft_wrap=True)
+
+
+def failure_of(error: Exception) -> Sequence[str]:
+    """What a planner would have to know, if it asked."""
+    return tuple(error.questions) if isinstance(error, PlanningFailed) else ()

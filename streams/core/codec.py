@@ -1,0 +1,125 @@
+"""Event <-> bytes. Large values leave the record before it is written and lie beside the log under their SHA-256."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Final, Literal
+
+from pydantic import ValidationError
+from pydantic_core import PydanticUndefined
+
+from ...values import LARGE_VALUE_BYTES, MAX_RECORD_NESTING, Json, NotJson, decode, encode
+from . import events
+from .events import EVENT, Event, known_types
+
+_ALWAYS: Final = frozenset({"type", "v", "semantics"})
+_CARRIES: Final[dict[type[Event], tuple[str, ...]]] = {
+    events.FlowRequested: ("/request/input", "/request/parameters", "/request/prompt"),
+    events.PlanPublished: ("/plan",),
+    events.ToolOutput: ("/output",),
+    events.StepResolved: ("/output",),
+    events.ToolError: ("/error/details", "/error/message"),
+    events.FlowComplete: ("/result/output", "/result/nodes/*", "/error/details"),
+    events.ItemsKept: ("/kept",),
+}
+"""Where a record may carry a value of any size; ``*`` stands for every key."""
+
+
+class UnknownEvent(Event):
+    """A record of a type, or a shape, that this version does not know: kept, and the run is parked, not crashed on."""
+
+    type: str
+    why: Literal["type", "shape"] = "type"
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A record and the large values that must be stored with it, by SHA-256 in hex."""
+
+    record: bytes
+    values: dict[str, bytes] = field(default_factory=dict)
+
+
+@cache
+def _fields(kind: type[Event]) -> tuple[tuple[str, str, Any], ...]:
+    made = []
+    for name, info in kind.model_fields.items():
+        default = PydanticUndefined if name in _ALWAYS else info.get_default(call_default_factory=True)
+        made.append((name, info.alias or name, default))
+    return tuple(made)
+
+
+def to_json(event: Event) -> dict[str, Json]:
+    """The event as on the wire: camelCase, defaults left out (a null that says something stays)."""
+    values = event.__dict__
+    made = {
+        alias: values[name]
+        for name, alias, default in _fields(type(event))
+        if default is PydanticUndefined or values[name] != default
+    }
+    if event.model_extra:
+        made.update(event.model_extra)
+    return made
+
+
+def encode_event(event: Event, *, large: int = LARGE_VALUE_BYTES) -> Encoded:
+    """The record of an event. Values over ``large`` bytes are taken out, null stands in their place."""
+    made = to_json(event)
+    record = encode(made)
+    if len(record) <= large:
+        return Encoded(record)
+    return _without_large(made, _CARRIES.get(type(event), ()), large)
+
+
+def _without_large(made: dict[str, Json], carries: tuple[str, ...], large: int) -> Encoded:
+    values: dict[str, bytes] = {}
+    places: dict[str, dict[str, Json]] = {}
+    for pointer in carries:
+        for exact in _expand(made, pointer):
+            *parents, last = exact.split("/")[1:]
+            at = made
+            for part in parents:
+                at[part] = dict(at[part])  # the event keeps its own
+                at = at[part]
+            body = encode(at[last])
+            if len(body) > large:
+                sha = hashlib.sha256(body).hexdigest()
+                values[sha] = body
+                places[exact] = {"sha256": sha, "bytes": len(body)}
+                at[last] = None
+    if places:
+        made["large"] = places
+    return Encoded(encode(made), values)
+
+
+def _expand(made: dict[str, Json], pointer: str) -> Iterator[str]:
+    at: Json = made
+    path = ""
+    for part in pointer.split("/")[1:]:
+        if not isinstance(at, dict):
+            return
+        if part == "*":
+            yield from [f"{path}/{key}" for key in at]
+            return
+        if part not in at:
+            return
+        at, path = at[part], f"{path}/{part}"
+    yield path
+
+
+def decode_event(record: bytes) -> Event:
+    """The event of a record. Raises NotJson for bytes that are none; what it does not know becomes UnknownEvent."""
+    made = decode(record, max_nesting=MAX_RECORD_NESTING)
+    if not isinstance(made, dict):
+        raise NotJson("an event is an object")
+    try:
+        return EVENT.validate_python(made)
+    except ValidationError as error:
+        why: Literal["type", "shape"] = "shape" if made.get("type") in known_types() else "type"
+        try:
+            return UnknownEvent.model_validate({**made, "why": why})
+        except ValidationError:
+            raise NotJson(f"not an event: {error.errors()[0]['msg']}") from error

@@ -1,0 +1,253 @@
+"""The top of a run: which edges are open, which nodes are ready or skipped, and how the run ends (canonical.md §2).
+
+Every node and edge holds a counter of what it waits for, so an event costs work for its neighbours only.
+"""
+
+from __future__ import annotations
+
+from ...planner.expressions import ExpressionFailed, truthy
+from ...values import Json, parse_time
+from . import lifecycle
+from .commands import Publish
+from .events import EdgeTaken, FlowComplete, NodeSkipped
+from .program import Edge, Step
+from .state import EndStatus, Frame, RunState
+from .turn import Turn, error_record
+
+SATISFIED, DEAD = 1, 2
+
+
+def begin(turn: Turn) -> None:
+    """Start every node that waits for nothing, in document order."""
+    state = turn.state
+    program = state.program
+    if program is None:
+        raise ValueError("no plan yet")
+    state.open_nodes = len(program.top)
+    state.edges = [0] * len(program.edges)
+    state.edge_waits = {edge.index: edge.waits_for for edge in program.edges}
+    state.waits = {step.id: step.waits_for for step in program.top if step.waits_for}
+    for step in program.top:
+        if not step.waits_for:
+            turn.later(lifecycle.start, turn, step, state.top)
+
+
+def sources_ended(turn: Turn, step: Step) -> None:
+    """A node with edges leaving it, or leaving nodes inside it, has ended in whatever way."""
+    phases = turn.state.top.phases
+    for source in (*step.inner_out, step):
+        ok = phases.get(source.id) == "completed"
+        for edge in source.out:
+            _source_resolved(turn, edge, ok)
+
+
+def _source_resolved(turn: Turn, edge: Edge, ok: bool) -> None:
+    resolved = turn.state.edges
+    if resolved[edge.index] != 0:
+        return
+    resolved[edge.index] = -1 if ok else -2  # known, but the condition may still wait
+    _edge_waits_less(turn, edge)
+
+
+def _edge_waits_less(turn: Turn, edge: Edge) -> None:
+    left = turn.state.edge_waits[edge.index] = turn.state.edge_waits[edge.index] - 1
+    if left == 0:
+        _decide(turn, edge)
+
+
+def _decide(turn: Turn, edge: Edge) -> None:
+    state = turn.state
+    is_open = state.edges[edge.index] == -1
+    state.edges[edge.index] = DEAD
+    if is_open and edge.condition is not None:
+        try:
+            is_open = truthy(edge.condition(state.top))
+        except ExpressionFailed as failed:
+            if edge.target.id not in state.top.phases and edge.target.id not in state.top.live:
+                error = turn.error_of(failed, edge.target.id, ())
+                turn.later(lifecycle.fail_unstarted, turn, edge.target, state.top, error)
+            return
+        operands = read_operands(edge.operands, state.top)
+        turn.announce(
+            EdgeTaken,
+            edge.target.id,
+            (),
+            edge.index,
+            from_=edge.source.id,
+            to=edge.target.id,
+            open=is_open,
+            operands=operands,
+        )
+    if is_open:
+        state.edges[edge.index] = SATISFIED
+    _node_waits_less(turn, edge.target)
+
+
+def read_operands(operands: dict[str, object], frame: Frame) -> Json:
+    """What a condition read, for readers; long texts, lists and objects are left out as ``…``."""
+    made: dict[str, Json] = {}
+    for text, get in operands.items():
+        try:
+            value = get(frame)  # type: ignore[operator]
+        except ExpressionFailed:
+            continue
+        small = value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 200)
+        made[text] = value if small else "…"
+    return made
+
+
+def _node_waits_less(turn: Turn, step: Step) -> None:
+    state = turn.state
+    left = state.waits.get(step.id)
+    if left is None or step.id in state.top.phases or step.id in state.top.live:
+        return
+    if left > 1:
+        state.waits[step.id] = left - 1
+        return
+    del state.waits[step.id]
+    if step.id in state.poisoned:
+        skip(turn, step, "it refers to a node that failed")
+    elif not step.control or any(state.edges[edge.index] == SATISFIED for edge in step.control):
+        turn.later(lifecycle.start, turn, step, state.top)
+    else:
+        skip(turn, step, "no edge into it is open")
+
+
+def skip(turn: Turn, step: Step, reason: str) -> None:
+    """The node will not run; nor will what stands in it."""
+    mark_skipped(turn, step, turn.state.top)
+    turn.announce(NodeSkipped, step.id, (), reason=reason)
+    turn.later(_skipped, turn, step)
+
+
+def _skipped(turn: Turn, step: Step) -> None:
+    sources_ended(turn, step)
+    top_level_ended(turn, step)
+
+
+def mark_skipped(turn: Turn, step: Step, frame: Frame) -> None:
+    """Say of a node and of all in its bodies (item bodies apart) that they did not run."""
+    frame.phases[step.id] = "skipped"
+    for body in step.bodies.values():
+        for child in body:
+            if not child.in_item_body:
+                mark_skipped(turn, child, frame)
+
+
+def top_level_ended(turn: Turn, step: Step) -> None:
+    """Tell those that wait for a top-level node, and end the run when it was the last."""
+    state = turn.state
+    if state.end is not None:
+        return
+    failed = state.top.phases.get(step.id) == "failed"
+    for waiter in step.waiters:
+        if failed:
+            state.poisoned.add(waiter.id)
+        _node_waits_less(turn, waiter)
+    for edge in step.edge_waiters:
+        _edge_waits_less(turn, edge)
+    state.open_nodes -= 1
+    if state.open_nodes == 0:
+        finish(turn)
+
+
+def top_level_failed(turn: Turn, step: Step, error: dict[str, Json]) -> None:
+    """Nobody took the failure: the run fails, or goes on without what needs the node."""
+    state = turn.state
+    if state.first_error is None:
+        state.first_error = error
+    if state.options.fallback_behavior.on_execution_failure == "partial-results":
+        turn.later(top_level_ended, turn, step)
+    else:
+        end_run(turn, "failed", error)
+
+
+def finish(turn: Turn) -> None:
+    """Every top-level node has ended."""
+    state = turn.state
+    program = state.program
+    if program is None:
+        raise ValueError("no plan yet")
+    partial = state.first_error is not None
+    try:
+        output = program.output(state.top) if program.output else default_output(program.terminals, state.top)
+    except ExpressionFailed as failed:
+        at = {"line": failed.line, "column": failed.column}
+        error = error_record("EXPRESSION_FAILED", f"the plan's output: {failed.message}", None, (), 1, at)
+        end_run(turn, "failed", error)
+        return
+    end_run(turn, "partial" if partial else "completed", state.first_error, output)
+
+
+def default_output(terminals: list[Step], top: Frame) -> Json:
+    """Of a plan that names no output: that of the only terminal that was not skipped, else an object by id."""
+    ran = [step for step in terminals if top.phases.get(step.id) != "skipped"]
+    if len(ran) == 1:
+        return top.outputs.get(ran[0].id)
+    return {step.id: top.outputs.get(step.id) for step in ran}
+
+
+def end_run(turn: Turn, status: EndStatus, error: dict[str, Json] | None, output: Json = None) -> None:
+    """Stop what runs, say how it ended. A run that has ended stays ended."""
+    state = turn.state
+    state.status, state.end = "ended", status
+    for step in state.program.top if state.program else ():
+        live = state.top.live.get(step.id)
+        if live is not None:
+            lifecycle.cancel(turn, live)
+    for name in list(state.timers):
+        turn.cancel_timer(name)
+    turn.agenda.clear()
+    turn.deciders.clear()
+    state.ready.clear()
+    state.frames = {("", ()): state.top}
+    state.result = result_record(state, turn.event.timestamp, status, error, output)
+    done = turn.announce(
+        FlowComplete,
+        None,
+        (),
+        status=status,
+        result=state.result,
+        error=state.result["error"],
+        total_execution_time=state.result["metadata"]["duration"],
+    )
+    turn.commands.append(Publish(done))
+
+
+def result_record(
+    state: RunState, at: str, status: str, error: dict[str, Json] | None, output: Json = None
+) -> dict[str, Json]:
+    """The result record of canonical.md §5, as of the moment ``at``; of a run that has not ended, how it stands."""
+    phases = state.top.phases
+    steps = state.program.steps.values() if state.program else ()
+    outer = [step for step in steps if step.id in phases]
+    started = state.started_at or at
+    return {
+        "runId": state.run_id,
+        "status": status,
+        "output": output,
+        "nodes": {step.id: state.top.outputs.get(step.id) for step in outer if phases[step.id] == "completed"},
+        "error": None if error is None else {key: error[key] for key in ("code", "message", "nodeId", "item", "details")},
+        "metadata": {
+            "name": state.program.plan.metadata.name if state.program else None,
+            "planHash": state.program.hash if state.program else None,
+            "startedAt": state.started_at,
+            "completedAt": at if state.end is not None else None,
+            "duration": round(time_ms(at) - time_ms(started), 3),
+            "stepCount": state.steps_done,
+            "toolsExecuted": list(state.tools_used),
+            "tokensUsed": state.tokens,
+            "costUsd": None,
+            "skipped": [step.id for step in outer if phases[step.id] == "skipped"],
+            "failed": [step.id for step in outer if phases[step.id] == "failed"],
+            "degraded": False,
+        },
+    }
+
+
+def time_ms(timestamp: str) -> float:
+    """Milliseconds since 1970 of an event's timestamp."""
+    moment = parse_time(timestamp)
+    if moment is None:
+        raise ValueError(f"not a time: {timestamp!r}")
+    return moment.timestamp() * 1000

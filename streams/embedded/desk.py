@@ -1,0 +1,80 @@
+"""Where commands of other processes are carried out: ``run`` for a file somebody else owns, ``cancel``, ``resolve``.
+
+A command leaves the inbox in the transaction that writes its effect, together with the answer; a repeat after a crash
+meets an idempotent start or a control of the same id.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from ...errors import DynamicFlowError, UsageError
+from ...values import Json, encode
+from .journal import Posted, Write
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+class Desk:
+    """Takes the commands of an engine's inbox, one task each."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._under_way: dict[int, asyncio.Task[None]] = {}
+
+    def take(self, commands: list[Posted]) -> None:
+        """Carry out what is not under way already."""
+        for posted in commands:
+            if posted.id not in self._under_way:
+                task = asyncio.ensure_future(self._carry_out(posted))
+                self._under_way[posted.id] = task
+
+    async def _carry_out(self, posted: Posted) -> None:
+        command = posted.command
+        run_id = str(command.get("runId") or "")
+        try:
+            answer = await self._answer(command, f"inbox.{posted.id}")
+        except DynamicFlowError as error:
+            problems: list[Json] = [problem.to_json() for problem in error.problems]
+            answer = {"error": {"code": error.code, "message": error.message, "problems": problems}}
+        self._engine.runner.write(Write(run_id=run_id, consumed=posted.id, reply=encode(answer)))
+
+    async def _answer(self, command: dict[str, Json], control_id: str) -> dict[str, Json]:
+        engine = self._engine
+        kind = command.get("type")
+        if kind == "start":
+            what = command.get("plan", command.get("prompt"))
+            run = await engine.start(
+                what,
+                input=command.get("input"),
+                run_id=command.get("runId"),
+                options=command.get("options"),
+                labels=command.get("labels"),
+                model=command.get("model"),
+            )
+            return {"runId": run.id, "status": run.status, "result": run.rejected}
+        run = engine.run(str(command.get("runId")))
+        by, reason = str(command.get("by") or ""), str(command.get("reason") or "")
+        if kind == "cancel":
+            await run.cancel(reason, by=by, control_id=control_id)
+        elif kind == "resolve":
+            await run.resolve(
+                str(command.get("nodeId")),
+                str(command.get("resolution")),
+                output=command.get("output"),
+                reason=reason,
+                item=tuple(command.get("item") or ()),
+                by=by,
+                control_id=control_id,
+            )
+        else:
+            raise UsageError("UNKNOWN_COMMAND", f"{kind!r} is no command: expected start, cancel or resolve")
+        return {"runId": run.id, "status": run.status}
+
+    async def stop(self) -> None:
+        """Let go; what has not been consumed is found again at the next open."""
+        for task in self._under_way.values():
+            task.cancel()
+        await asyncio.gather(*self._under_way.values(), return_exceptions=True)

@@ -1,0 +1,62 @@
+"""One run under way in this process: its state, who waits for it, what it has out."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ...values import Json
+from ..core.state import RunState
+
+if TYPE_CHECKING:
+    from .journal import RunRow
+
+
+class Signal:
+    """Wakes whoever waits; costs nothing when nobody does."""
+
+    def __init__(self) -> None:
+        self._waiters: list[asyncio.Future[None]] = []
+
+    async def wait(self) -> None:
+        """Until the next ``notify``."""
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(future)
+        await future
+
+    def notify(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for future in waiters:
+            if not future.done():
+                future.set_result(None)
+
+
+@dataclass(slots=True, eq=False)
+class Driven:
+    """A run that this engine drives, or has driven to its end."""
+
+    state: RunState
+    row: RunRow
+    changed: Signal = field(default_factory=Signal)
+    result: dict[str, Json] | None = None
+    parked: str | None = None
+    """Why it cannot go on here; it is taken up again when the journal is opened with what it lacks."""
+    told: frozenset[str] = frozenset()
+    """Ids of announcements the log held when the run was taken up: they are not appended again."""
+    inline_bytes: int = 0
+
+    @property
+    def run_id(self) -> str:
+        return self.state.run_id
+
+    @property
+    def status(self) -> str:
+        if self.parked is not None and self.state.end is None:
+            return "parked"
+        return self.state.public_status
+
+    def moved(self, **fields: object) -> RunRow:
+        """The index row, changed."""
+        self.row = replace(self.row, **fields)  # type: ignore[arg-type]
+        return self.row

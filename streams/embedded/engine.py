@@ -1,0 +1,395 @@
+"""The embedded engine: plans and prompts in, results and events out, on one SQLite file or in memory.
+
+    async with Engine.open("runs.db", tools=[...]) as engine:
+        run = await engine.start(plan, input={...}, run_id="order-42")
+        result = await run.result()
+
+The same start again is the same run; unfinished runs go on when the journal is opened. See design §5.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Collection, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import uuid_utils
+
+from ...errors import (
+    DynamicFlowError,
+    InputInvalid,
+    JournalError,
+    PlanInvalid,
+    PlanningFailed,
+    RunExists,
+    RunNotFound,
+    UsageError,
+)
+from ...planner import ir
+from ...planner.check import Check, check_input, check_plan, unsupported
+from ...planner.options import Options
+from ...tools.joins import Join
+from ...tools.registry import ToolRegistry
+from ...values import RUN_ID, Json, NotJson, digest, encode, plain
+from ..clock import Clock, SystemClock, stamp
+from ..core import commands as c
+from ..core import events as e
+from ..core.codec import decode_event
+from ..core.events import SEMANTICS, VERSION, Event, event_id
+from ..core.state import ENDED, new_run
+from . import planning, replay
+from .driven import Driven
+from .desk import Desk
+from .journal import Journal, RunRow
+from .memory import MemoryJournal
+from .run import Run, rejected_record
+from .runner import JournalOf, Runner
+from .sqlite import SqliteJournal
+from .steps import Toolbox
+
+DRAIN_S = 10.0
+
+
+class Engine:
+    """Runs plans in this process. Make one with :meth:`open` or :meth:`in_memory`, use it as an async context."""
+
+    def __init__(
+        self,
+        journal_of: JournalOf,
+        *,
+        tools: Sequence[Any] = (),
+        joins: Sequence[Join] = (),
+        clock: Clock | None = None,
+        resume: bool | Collection[str] = True,
+        model: str | None = None,
+        drain_s: float = DRAIN_S,
+    ) -> None:
+        self.registry = ToolRegistry.from_tools(tools, joins)
+        self.joins = tuple(self.registry.joins.values())
+        self.clock: Clock = clock or SystemClock()
+        self._journal_of, self._resume, self._model, self._drain_s = journal_of, resume, model, drain_s
+        self._runner: Runner | None = None
+        self._desk = Desk(self)
+        self._controls = 0
+        self._checked = lru_cache(maxsize=256)(self._check_text)
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], **settings: Any) -> Self:
+        """An engine on a SQLite file, made if it is not there. One process at a time owns it.
+
+        Settings: ``tools``, ``joins``, ``resume`` (True: go on with all unfinished runs; or the ids of some), ``model``,
+        ``drain_s`` (seconds that running steps are waited for on leaving). Entering raises JournalError for a file that
+        is owned by another process, read-only, corrupt, or from a newer version.
+        """
+        file = Path(path)
+        registry = ToolRegistry.from_tools(settings.get("tools", ()))
+        tools = {name: spec.digest for name, spec in registry.specs.items()}
+        return cls(
+            lambda durable, failed, command: SqliteJournal.open(
+                file, on_durable=durable, on_failure=failed, on_command=command, tools=tools
+            ),
+            **settings,
+        )
+
+    @classmethod
+    def in_memory(cls, **settings: Any) -> Self:
+        """An engine without a file. With ``clock=VirtualClock()`` a wait of a day takes no time: for tests of flows."""
+        journal = settings.pop("journal", None)
+        return cls(
+            lambda durable, failed, command: (journal or MemoryJournal()).attach(
+                on_durable=durable, on_failure=failed, on_command=command
+            ),
+            **settings,
+        )
+
+    # --- life -------------------------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        toolbox = Toolbox.of({name: self.registry[name] for name in self.registry}, list(self.joins))
+        runner = Runner(
+            journal_of=self._journal_of,
+            toolbox=toolbox,
+            clock=self.clock,
+            plan=self._make_plan,
+            command=self._desk.take,
+        )
+        self._runner = runner
+        runner.host.start()
+        try:
+            if self._resume is not False:
+                for row in runner.journal.runs(statuses=_UNFINISHED):
+                    if self._resume is True or row.run_id in self._resume:
+                        self._take_up(row)
+        except BaseException:
+            await self._close(0)
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close(self._drain_s)
+
+    async def _close(self, drain_s: float) -> None:
+        """Let running steps end and be recorded (at most ``drain_s`` seconds), then stop. Runs go on at the next open."""
+        runner = self.runner
+        await self._desk.stop()
+        await runner.drain(drain_s)
+        runner.stop()
+        await asyncio.to_thread(runner.host.close, 1.0)
+        await asyncio.to_thread(runner.journal.close, 30.0)
+
+    @property
+    def runner(self) -> Runner:
+        if self._runner is None:
+            raise UsageError("ENGINE_NOT_OPEN", "use it as: async with Engine.open(…) as engine")
+        return self._runner
+
+    @property
+    def journal(self) -> Journal:
+        return self.runner.journal
+
+    @property
+    def failure(self) -> JournalError | None:
+        """Why the journal takes nothing more, if it does not."""
+        return self.runner.failure
+
+    def now(self) -> str:
+        """The clock's time as events carry it."""
+        return stamp(self.clock.now_ms())
+
+    @staticmethod
+    def stamp(ms: float) -> str:
+        return stamp(ms)
+
+    # --- starting ---------------------------------------------------------------------------------------------------
+
+    def check(self, plan: Json | ir.Plan, *, options: Options | None = None) -> Check:
+        """Everything that is wrong with a plan for this engine's tools, and its certificate."""
+        if isinstance(plan, ir.Plan):
+            plan = plan.to_json()
+        text = plan if isinstance(plan, str | bytes) else _text_of(plan)
+        return self._checked(text, (options or Options()).model_dump_json())
+
+    def _check_text(self, text: str | bytes, options: str) -> Check:
+        return check_plan(
+            text, tools=self.registry.specs, joins=self.joins, options=Options.model_validate_json(options)
+        )
+
+    async def start(
+        self,
+        plan_or_prompt: Json | ir.Plan,
+        *,
+        input: Json = None,  # noqa: A002 - the field's name
+        run_id: str | None = None,
+        options: Mapping[str, Json] | Options | None = None,
+        labels: Mapping[str, str] | None = None,
+        model: str | None = None,
+    ) -> Run:
+        """Start a run of a plan (dict, JSON text, ``ir.Plan``) or of a prompt (any other text).
+
+        Durable on return. A bad plan or input gives a run whose result has status rejected; nothing is recorded and the
+        id stays free. The same start again gives the same run. Raises RunExists for other content under a taken id,
+        UsageError for an id or options that are none, JournalError when the log cannot be used.
+        """
+        if self.failure is not None:
+            raise self.failure
+        ident = run_id if run_id is not None else str(uuid_utils.uuid7())
+        if not isinstance(ident, str) or not RUN_ID.match(ident):
+            raise UsageError("INVALID_RUN_ID", f"run id {ident!r:.140}: expected 1 to 128 of A-Z a-z 0-9 . _ -, no first . _ -")
+        chosen = planning.options_of(options)
+        try:
+            given = plain(input)[0]
+        except (NotJson, OverflowError) as error:
+            refused = InputInvalid("INPUT_INVALID", f"the input is not JSON: {error}")
+            return Run(self, None, rejected_record(ident, refused, self.now()), ident)
+        request: dict[str, Json] = {"type": "start", "runId": ident, "input": given}
+        check = None
+        if isinstance(plan_or_prompt, str) and not plan_or_prompt.lstrip().startswith("{"):
+            request["prompt"] = plan_or_prompt
+            if model or self._model:
+                request["model"] = model or self._model
+        else:
+            check = self.check(plan_or_prompt, options=chosen)
+            refusal = self._refusal(check, given, chosen)
+            if refusal is not None:
+                return Run(self, None, rejected_record(ident, refusal, self.now(), planning.name_of(check)), ident)
+            request["plan"] = check.plan_hash
+        if chosen != Options():
+            request["options"] = chosen.model_dump(by_alias=True, exclude_defaults=True, mode="json")
+        if labels:
+            request["labels"] = dict(labels)
+        return await self._begin(ident, request, check)
+
+    def _refusal(self, check: Check, given: Json, options: Options) -> DynamicFlowError | None:
+        if not check.valid or check.plan is None:
+            count = len(check.problems)
+            return PlanInvalid("PLAN_INVALID", f"the plan has {count} problem{'s' * (count != 1)}", check.problems)
+        later = unsupported(check.plan, self.registry.specs, options)
+        if later:
+            return PlanInvalid("NOT_SUPPORTED_YET", "the plan needs what this release cannot run", later)
+        missing = check_input(check, given, self.registry.specs)
+        if missing:
+            return InputInvalid("INPUT_INVALID", "the input does not fit the plan", missing)
+        return None
+
+    async def _begin(self, ident: str, request: dict[str, Json], check: Check | None) -> Run:
+        same = digest({**request, "runId": None})
+        known = self.runner.journal.run(ident) if ident not in self.runner.runs else self.runner.runs[ident].row
+        if known is not None:
+            return self._again(known, same)
+        now = self.now()
+        row = RunRow(
+            run_id=ident,
+            status="planning" if check is None else "running",
+            request_digest=same,
+            plan_hash=check.plan_hash if check else None,
+            name=planning.name_of(check) or str(request.get("prompt", ""))[:80],
+            created_at=now,
+            updated_at=now,
+            root_run_id=ident,
+            labels=encode(request.get("labels") or {}).decode(),
+        )
+        driven = Driven(new_run(ident), row)
+        self.runner.runs[ident] = driven
+        facts: list[Event] = [
+            e.FlowRequested(
+                id=event_id(ident, None, None, None, "flow-requested"),
+                run_id=ident,
+                timestamp=now,
+                v=VERSION,
+                semantics=SEMANTICS,
+                request=request,
+            )
+        ]
+        if check is not None:
+            facts.append(planning.published(ident, check, now))
+        created: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self.runner.append(driven, facts, row=row, created=created)
+        if not await self._durable(created, driven):
+            del self.runner.runs[ident]
+            taken = self.runner.journal.run(ident)
+            if taken is None:
+                raise JournalError("JOURNAL_CORRUPT", f"run {ident} is there and is not; restore the journal from a backup")
+            return self._again(taken, same)
+        return Run(self, driven)
+
+    async def _durable(self, created: asyncio.Future[bool], driven: Driven) -> bool:
+        while not created.done():
+            if self.failure is not None:
+                raise self.failure
+            woken = asyncio.ensure_future(driven.changed.wait())
+            await asyncio.wait({created, woken}, return_when=asyncio.FIRST_COMPLETED)
+            woken.cancel()
+        return created.result()
+
+    def _again(self, row: RunRow, same: str) -> Run:
+        if row.request_digest != same:
+            message = f"run {row.run_id} was started on {row.created_at} with another plan, input or options; choose another id"
+            raise RunExists("RUN_EXISTS", message)
+        return self._handle(row)
+
+    # --- runs that are there ------------------------------------------------------------------------------------------
+
+    def run(self, run_id: str) -> Run:
+        """The handle of a run in this journal; an unfinished one is taken up. Raises RunNotFound."""
+        driven = self.runner.runs.get(run_id)
+        if driven is not None:
+            return Run(self, driven)
+        row = self.runner.journal.run(run_id)
+        if row is None:
+            raise RunNotFound("RUN_NOT_FOUND", f"no run {run_id} in this journal; `dynamicflow runs` lists those there are")
+        return self._handle(row)
+
+    def runs(self, *, statuses: Collection[str] | None = None, limit: int | None = None) -> list[RunRow]:
+        """The runs of the journal, newest first."""
+        return self.runner.journal.runs(statuses=statuses, limit=limit)
+
+    def _handle(self, row: RunRow) -> Run:
+        driven = self.runner.runs.get(row.run_id) or self._take_up(row)
+        return Run(self, driven)
+
+    def _take_up(self, row: RunRow) -> Driven:
+        """Rebuild a run from its log and go on with it where it stopped."""
+        rebuilt = replay.rebuild(self.runner.journal, row.run_id)
+        driven = Driven(rebuilt.state, row, told=frozenset(rebuilt.told), inline_bytes=rebuilt.bytes_read)
+        if rebuilt.state.end is not None:
+            driven.result = rebuilt.state.result
+            if row.status not in ENDED:
+                self._tell_end(driven, rebuilt)
+            return driven
+        reason = rebuilt.stopped or self._cannot_run(driven)
+        self.runner.runs[row.run_id] = driven
+        if reason is not None:
+            self.runner.park(driven, reason)
+        else:
+            self.runner.take_up(driven)
+        return driven
+
+    def _tell_end(self, driven: Driven, rebuilt: replay.Rebuilt) -> None:
+        """The facts say it has ended, but the process died before it was announced: announce what is missing."""
+        for event in replay.announcements(self.runner.journal, driven.run_id):
+            if event.id not in rebuilt.told:
+                self.runner.append(driven, [event])
+        ended = (driven.state.result or {}).get("metadata", {}).get("completedAt")
+        row = driven.moved(status=driven.state.end, updated_at=ended, completed_at=ended)
+        self.runner.append(driven, [], row=row)
+
+    def _cannot_run(self, driven: Driven) -> str | None:
+        """Why the tools loaded here cannot go on with a run; None when they can. A compatible change goes on."""
+        state = driven.state
+        missing = sorted(set(state.tools) - set(self.registry.specs))
+        if missing:
+            return f"tools not loaded here: {', '.join(missing)}; open the journal with the tools file that has them"
+        changed = sorted(name for name, pinned in state.tools.items() if self.registry.specs[name].digest != pinned)
+        if changed and state.program is not None:
+            check = self.check(state.program.plan)
+            if not check.valid:
+                return f"tools changed so that the plan no longer fits: {', '.join(changed)}: {check.problems[0]}"
+        return None
+
+    # --- planning, controls ---------------------------------------------------------------------------------------
+
+    def _make_plan(self, driven: Driven, command: c.Plan) -> None:
+        task = asyncio.ensure_future(self._planned(driven, command))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    @property
+    def _tasks(self) -> set[asyncio.Future[None]]:
+        held: set[asyncio.Future[None]] = self.__dict__.setdefault("_held_tasks", set())
+        return held
+
+    async def _planned(self, driven: Driven, command: c.Plan) -> None:
+        try:
+            fact = await planning.plan_run(command, self.registry.specs, self.joins, self._refusal, self.clock)
+        except PlanningFailed as failed:
+            fact = planning.failed(driven.run_id, failed, self.now())
+        self.runner.planned(driven, fact)
+
+    def append(self, driven: Driven, fact: Event) -> None:
+        """Queue a control fact of a run."""
+        self.runner.append(driven, [fact])
+
+    def next_control(self) -> str:
+        """Tells one control request of this process from another."""
+        self._controls += 1
+        return f"{socket.gethostname()}.{os.getpid()}.{self._controls}"
+
+
+_UNFINISHED = frozenset({"pending", "planning", "running", "suspended", "paused", "parked", "cancelling"})
+
+
+def _text_of(plan: Json) -> bytes:
+    try:
+        return encode(plan)
+    except (TypeError, ValueError, RecursionError):
+        return b"" if plan is None else repr(type(plan)).encode()
+
+
+__all__ = ["Engine", "decode_event"]

@@ -1,0 +1,126 @@
+"""Rebuild a run from its log: no user code, no model, no tool, no clock takes part (design §1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from ...errors import JournalError, Problem, RunNotFound
+from ...values import Json, NotJson, digest
+from ..core.codec import decode_event, encode_event
+from ..core.commands import Announce
+from ..core.events import Event
+from ..core.fold import CannotFold, apply, needs
+from ..core.state import RunState, new_run
+
+
+class LogReader(Protocol):
+    """What both the owner's journal and a reader in another process can do."""
+
+    def read(self, run_id: str, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """(position, record) of a run, ascending."""
+
+    def load(self, digests: Iterable[str]) -> Mapping[str, bytes]:
+        """Large values by SHA-256."""
+
+
+@dataclass(slots=True)
+class Rebuilt:
+    """A run as its log says."""
+
+    state: RunState
+    records: int = 0
+    told: set[str] = field(default_factory=set)
+    """Ids of the announcements in the log."""
+    stopped: str | None = None
+    """Why the fold could not go on, if it could not; the state is then that of the last good position."""
+    problems: list[Problem] = field(default_factory=list)
+    """With ``verify``: announcements that do not follow from the facts, or are missing."""
+    bytes_read: int = 0
+
+    @property
+    def digest(self) -> str:
+        """Digest of the state: the same for the same facts, on every machine."""
+        return digest(self.state.to_json())
+
+
+def rebuild(log: LogReader, run_id: str, *, at: int | None = None, verify: bool = False) -> Rebuilt:
+    """Fold the first ``at`` records of a run (all by default). Raises RunNotFound, JournalError for a damaged record."""
+    made = Rebuilt(new_run(run_id))
+    expected: dict[str, bytes] = {}
+    for index, (position, record) in enumerate(log.read(run_id)):
+        if at is not None and index >= at:
+            break
+        event = event_at(record, run_id, position)
+        made.records += 1
+        made.bytes_read += len(record)
+        if not event.folded:
+            made.told.add(event.id)
+            if verify:
+                _compare(made, expected.pop(event.id, None), record, event)
+            continue
+        if made.stopped is not None:
+            continue
+        try:
+            wanted = needs(made.state, event)
+            asked = apply(made.state, event, log.load(wanted) if wanted else {})
+        except CannotFold as error:
+            made.stopped = str(error)
+            continue
+        if verify:
+            told = (command.event for command in asked if isinstance(command, Announce))
+            expected.update((one.id, encode_event(one).record) for one in told)
+    if not made.records:
+        raise RunNotFound("RUN_NOT_FOUND", f"no run {run_id} in this journal; `dynamicflow runs` lists those there are")
+    if verify and at is None and made.stopped is None:
+        made.problems += [
+            Problem("ANNOUNCEMENT_MISSING", name, "the facts lead to it, but it is not in the log") for name in expected
+        ]
+    return made
+
+
+def _compare(made: Rebuilt, expected: bytes | None, record: bytes, event: Event) -> None:
+    if expected is None:
+        message = "it is in the log, but the facts before it do not lead to it"
+        made.problems.append(Problem("ANNOUNCEMENT_UNEXPECTED", event.id, message))
+    elif expected != record and event.large is None:
+        made.problems.append(Problem("ANNOUNCEMENT_DIFFERS", event.id, "the facts lead to other bytes than the log has"))
+
+
+def event_at(record: bytes, run_id: str, position: int) -> Event:
+    """The event of a record. Raises JournalError naming the place when it is none."""
+    try:
+        return decode_event(record)
+    except NotJson as error:
+        message = f"record {position} of run {run_id} cannot be read: {error}. Restore the journal from a backup"
+        raise JournalError("JOURNAL_CORRUPT", message) from error
+
+
+def state_json(rebuilt: Rebuilt) -> dict[str, Json]:
+    """What `dynamicflow rebuild --json` prints."""
+    state = rebuilt.state
+    return {
+        "runId": state.run_id,
+        "status": state.public_status,
+        "records": rebuilt.records,
+        "facts": state.seq,
+        "late": state.late,
+        "stateDigest": rebuilt.digest,
+        "planHash": state.program.hash if state.program else None,
+        "stopped": rebuilt.stopped,
+        "result": state.result,
+        "problems": [problem.to_json() for problem in rebuilt.problems],
+    }
+
+
+def announcements(log: LogReader, run_id: str) -> Iterator[Event]:
+    """Every announcement that a run's facts lead to, in order."""
+    state = new_run(run_id)
+    for position, record in log.read(run_id):
+        event = event_at(record, run_id, position)
+        if event.folded:
+            wanted = needs(state, event)
+            for command in apply(state, event, log.load(wanted) if wanted else {}):
+                if isinstance(command, Announce):
+                    yield command.event

@@ -1,0 +1,345 @@
+"""Drives runs: what is durable is folded, what the fold asks for is carried out (design §3, §5).
+
+The loop is: outcome -> journal queue -> (writer thread commits) -> ``_durable`` on this loop -> ``apply`` -> commands.
+Everything happens in batches: one wake-up, one journal submission and one hand-over to the tool host for all that a
+commit brought. No rules live here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from ...errors import JournalError
+from ...tools.host import Call, Delivered, ToolHost
+from ..clock import Clock, stamp
+from ..core import commands as c
+from ..core.codec import encode_event
+from ..core.events import Event, FlowComplete, PlanningFailed, PlanPublished, TimerFired, ToolStart, event_id
+from ..core.fold import CannotFold, apply, claimed, outstanding
+from ..core.state import ENDED
+from . import steps
+from .driven import Driven
+from .journal import Committed, Journal, OnCommand, OnDurable, OnFailure, Posted, RunRow, Write
+from .timers import Timers
+
+log = logging.getLogger(__name__)
+
+JournalOf = Callable[[OnDurable, OnFailure, OnCommand], Journal]
+"""Opens the journal with the callbacks it is to call from its own thread."""
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """What a Write carried, kept until it is durable."""
+
+    driven: Driven
+    events: Sequence[Event]
+    created: asyncio.Future[bool] | None = None
+    """Set when the Write created the run: True, or False when the id was taken."""
+
+
+@dataclass(slots=True)
+class Outbox:
+    """What one turn of the loop has to hand over."""
+
+    writes: list[Write] = field(default_factory=list)
+    calls: list[Call] = field(default_factory=list)
+
+
+class Runner:
+    """Owns the runs under way. Lives on one event loop; the journal and the host call in from their threads."""
+
+    def __init__(
+        self,
+        *,
+        journal_of: JournalOf,
+        toolbox: steps.Toolbox,
+        clock: Clock,
+        plan: Callable[[Driven, c.Plan], None],
+        command: Callable[[list[Posted]], None],
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.clock = clock
+        self.runs: dict[str, Driven] = {}
+        self.failure: JournalError | None = None
+        self.draining = False
+        self.idle = asyncio.Event()
+        self._plan = plan
+        self._box = Outbox()
+        self._flushing = False
+        self._unwritten = 0
+        self.planning = 0
+        self._arrived: deque[steps.Running] = deque()
+        self._woken = False
+        self._command = command
+        self.journal = journal_of(self._on_durable, self._on_failure, self._on_command)
+        self.host = ToolHost(deliver=self._deliver)
+        self.steps = steps.Steps(self, toolbox)
+        self.timers = Timers(self.loop, clock, self._timer_due)
+        self._carry: dict[type, Callable[[Driven, object, Event], None]] = {
+            c.Dispatch: self.steps.dispatch,
+            c.CancelStep: self.steps.cancel,
+            c.Announce: self._announce,
+            c.Publish: self._publish,
+            c.StartTimer: self._start_timer,
+            c.CancelTimer: self._cancel_timer,
+            c.Plan: self._make_plan,
+        }
+
+    # --- into the log ---------------------------------------------------------------------------------------------
+
+    def append(
+        self,
+        driven: Driven,
+        events: Sequence[Event],
+        *,
+        row: RunRow | None = None,
+        created: asyncio.Future[bool] | None = None,
+    ) -> None:
+        """Queue events of a run; facts among them are applied once they are durable."""
+        values: dict[str, bytes] = {}
+        records = []
+        for event in events:
+            encoded = encode_event(event, large=self._inline_limit(driven))
+            driven.inline_bytes += len(encoded.record)
+            records.append(encoded.record)
+            values.update(encoded.values)
+        self._box.writes.append(
+            Write(
+                run_id=driven.run_id,
+                records=records,
+                values=values,
+                run=row,
+                create=created is not None,
+                token=Batch(driven, events, created),
+            )
+        )
+        self._flush_soon()
+
+    @staticmethod
+    def _inline_limit(driven: Driven) -> int:
+        """Bytes above which a value lies beside the log: less once a run has filled its budget."""
+        return steps.LARGE if driven.inline_bytes < steps.INLINE_BUDGET else steps.LARGE // 16
+
+    def write(self, write: Write) -> None:
+        """Queue a Write that no fold waits for."""
+        self._box.writes.append(write)
+        self._flush_soon()
+
+    def hand_over(self, call: Call) -> None:
+        """Queue a call for the tool host."""
+        self._box.calls.append(call)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        if not self._flushing:
+            self._flushing = True
+            self.loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        box, self._box = self._box, Outbox()
+        if box.writes and self.failure is None:
+            self._unwritten += len(box.writes)
+            self.journal.submit(box.writes)
+        if box.calls:
+            self.host.submit(box.calls)
+        self._look_idle()
+
+    # --- out of the log -------------------------------------------------------------------------------------------
+
+    def _on_durable(self, committed: list[Committed]) -> None:
+        """On the writer's thread."""
+        self._from_thread(self._durable, committed)
+
+    def _from_thread(self, call: Callable[..., None], *arguments: object) -> None:
+        try:
+            self.loop.call_soon_threadsafe(call, *arguments)
+        except RuntimeError:  # the loop is closed: the process ends, the journal has everything
+            log.debug("the loop is gone; %s not called", call)
+
+    def _durable(self, committed: list[Committed]) -> None:
+        self._unwritten -= len(committed)
+        for done in committed:
+            batch = done.write.token
+            if not isinstance(batch, Batch):
+                continue
+            if batch.created is not None and not batch.created.done():
+                batch.created.set_result(done.error is None)
+            if done.error is None:
+                self._fold(batch.driven, batch.events)
+        self._look_idle()
+
+    def _fold(self, driven: Driven, events: Iterable[Event]) -> None:
+        for event in events:
+            if event.folded and driven.parked is None:
+                try:
+                    asked = apply(driven.state, event, {})
+                except CannotFold as error:
+                    self.park(driven, str(error))
+                    return
+                except Exception as error:
+                    log.exception("run %s: the fold failed at %s", driven.run_id, event.id)
+                    self.park(driven, f"the fold failed at {event.id}: {error!r}")
+                    return
+                self.carry_out(driven, asked, event)
+                if isinstance(event, ToolStart):
+                    self.steps.started(driven, event)
+        driven.changed.notify()
+
+    def carry_out(self, driven: Driven, asked: Iterable[c.Command], event: Event) -> None:
+        """Do what the fold asks for because of ``event``."""
+        told: list[Event] = []
+        for command in asked:
+            if isinstance(command, c.Announce):
+                if command.event.id not in driven.told:
+                    told.append(command.event)
+            else:
+                self._carry[type(command)](driven, command, event)
+        status = driven.status
+        row = None
+        if status != driven.row.status:
+            row = driven.moved(status=status, updated_at=event.timestamp)
+            if status in ENDED:
+                row = driven.moved(completed_at=event.timestamp, error_code=_error_code(driven))
+        if told or row is not None:
+            self.append(driven, told, row=row)
+
+    def park(self, driven: Driven, reason: str) -> None:
+        """Stop driving a run that cannot go on here; nothing of it is lost."""
+        driven.parked = reason
+        self.timers.drop(driven.run_id)
+        self.steps.forget(driven.run_id)
+        now = stamp(self.clock.now_ms())
+        self.append(driven, [], row=driven.moved(status="parked", updated_at=now, error_code="PARKED"))
+        driven.changed.notify()
+
+    def _on_command(self, posted: list[Posted]) -> None:
+        """On the writer's thread: commands of other processes."""
+        self._from_thread(self._command, posted)
+
+    def _on_failure(self, error: JournalError) -> None:
+        """On the writer's thread: the journal takes nothing more."""
+        self._from_thread(self._failed, error)
+
+    def _failed(self, error: JournalError) -> None:
+        self.failure = error
+        self.idle.set()
+        for driven in self.runs.values():
+            driven.changed.notify()
+
+    # --- commands -------------------------------------------------------------------------------------------------
+
+    def _announce(self, driven: Driven, command: object, event: Event) -> None:
+        raise AssertionError("announcements are gathered in carry_out")
+
+    def _publish(self, driven: Driven, command: object, event: Event) -> None:
+        assert isinstance(command, c.Publish)  # noqa: S101 - the table is keyed by type
+        driven.result = command.event.result
+        self.runs.pop(driven.run_id, None)
+
+    def _start_timer(self, driven: Driven, command: object, event: Event) -> None:
+        assert isinstance(command, c.StartTimer)  # noqa: S101
+        self.timers.start(driven.run_id, command.timer, command.kind, command.due_ms)
+
+    def _cancel_timer(self, driven: Driven, command: object, event: Event) -> None:
+        assert isinstance(command, c.CancelTimer)  # noqa: S101
+        self.timers.cancel(driven.run_id, command.timer)
+
+    def _make_plan(self, driven: Driven, command: object, event: Event) -> None:
+        assert isinstance(command, c.Plan)  # noqa: S101
+        self.planning += 1
+        self._plan(driven, command)
+
+    def planned(self, driven: Driven, fact: PlanPublished | PlanningFailed) -> None:
+        """The planner's answer."""
+        self.planning -= 1
+        self.append(driven, [fact], row=driven.moved(plan_hash=fact.plan_hash) if fact.plan_hash else None)
+
+    def _timer_due(self, run_id: str, name: str, kind: str) -> None:
+        driven = self.runs.get(run_id)
+        if driven is None or self.draining:
+            return
+        timer = driven.state.timers.get(name)
+        node, item = (timer.node_id, timer.item) if timer else (None, ())
+        fact = TimerFired.model_validate(
+            {
+                **steps.envelope(driven, event_id(run_id, node, item, None, "timer-fired", name), self.clock),
+                "node_id": node,
+                "item": item or None,
+                "timer": name,
+                "kind": kind,
+            }
+        )
+        self.append(driven, [fact])
+
+    # --- the tool host --------------------------------------------------------------------------------------------
+
+    def _deliver(self, deliveries: list[Delivered]) -> None:
+        """On the host's threads: many outcomes, one wake-up."""
+        self._arrived.extend(self.steps.checked(delivery) for delivery in deliveries)
+        if not self._woken:
+            self._woken = True
+            self._from_thread(self._outcomes)
+
+    def _outcomes(self) -> None:
+        self._woken = False
+        while self._arrived:
+            self.steps.ended(self._arrived.popleft())
+        self._look_idle()
+
+    # --- taking up, going away ------------------------------------------------------------------------------------
+
+    def take_up(self, driven: Driven) -> None:
+        """Drive a run rebuilt from its log: what was asked for and has no outcome is asked for again."""
+        self.runs[driven.run_id] = driven
+        lost = [steps.lost(driven, live, self.clock) for live in claimed(driven.state)]
+        held = {(fact.node_id, fact.item or ()) for fact in lost}
+        for command in outstanding(driven.state):
+            if isinstance(command, c.Dispatch) and (command.node_id, command.item) in held:
+                continue
+            self._carry[type(command)](driven, command, driven_event(driven))
+        if lost:
+            self.append(driven, lost)
+
+    def _look_idle(self) -> None:
+        busy = self._unwritten or self.steps.calls or self.planning or self._box.writes or self._arrived
+        if busy:
+            self.idle.clear()
+            return
+        self.idle.set()
+        if self.clock.virtual and not self.draining:
+            self.timers.jump()
+
+    async def drain(self, seconds: float) -> bool:
+        """Start nothing new, wait for what runs to end and be recorded. False when that took too long."""
+        self.draining = True
+        self._look_idle()
+        try:
+            await asyncio.wait_for(self.idle.wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    def stop(self) -> None:
+        """Let go of everything; what is not recorded will be asked for again by the next owner."""
+        self.draining = True
+        self.timers.stop()
+        self.steps.stop()
+
+
+def driven_event(driven: Driven) -> Event:
+    """A stand-in cause for commands that are issued again; nothing may depend on it."""
+    return Event(id=f"{driven.run_id}/-/-/-/taken-up", run_id=driven.run_id, timestamp=driven.row.updated_at, v=1, semantics=1)
+
+
+def _error_code(driven: Driven) -> str | None:
+    error = (driven.state.result or {}).get("error")
+    return str(error["code"]) if isinstance(error, dict) else None
+
+
+__all__ = ["FlowComplete", "Runner"]
