@@ -63,15 +63,15 @@ def chain_plan(steps: int = STEPS) -> dict[str, Json]:
 def fan_plan() -> dict[str, Json]:
     """1 -> 50 -> 1."""
     middle: list[dict[str, Json]] = [
-        {"id": f"m{i}", "type": "tool", "toolId": "step", "inputs": {"n": "$first.n"}} for i in range(FAN)
+        {"id": f"m{i}", "type": "tool", "toolId": "step", "inputs": {"n": "$head.n"}} for i in range(FAN)
     ]
     total = " + ".join(f"$m{i}.n" for i in range(FAN))
     return {
         "version": "1.0",
         "nodes": [
-            {"id": "first", "type": "tool", "toolId": "step", "inputs": {"n": "$input.n"}},
+            {"id": "head", "type": "tool", "toolId": "step", "inputs": {"n": "$input.n"}},
             *middle,
-            {"id": "last", "type": "tool", "toolId": "step", "inputs": {"n": f"${{{total}}}"}},
+            {"id": "tail", "type": "tool", "toolId": "step", "inputs": {"n": f"${{{total}}}"}},
         ],
     }
 

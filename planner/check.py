@@ -2,7 +2,8 @@
 
     load (shape, dialects)  ->  bind by name  ->  all rules  ->  certificate and hash of the bound plan
 
-Every fault is found, not the first; each names its place in the plan as it was given. Nothing here raises for a bad plan.
+Every fault is found, not only the first, and each names its place in the plan as it was given. Nothing raises for
+a bad plan.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from .checks.inputs import Inputs
 from .checks.outputs import Outputs, outputs_of
 from .checks.places import node_paths
 from .checks.predecessors import Before, direct_predecessors
+from .checks.release import unsupported
 from .checks.sources import Reader, Source, Use, known_names, uses
 from .loading import load_plan
 from .options import Options
 from .scope import Layout, lay_out
+
+__all__ = ["Certificate", "Check", "check_input", "check_plan", "policies", "unsupported"]
 
 MAX_DEPTH: Final = 50
 _NO_OPTIONS: Final = Options()
@@ -251,7 +255,8 @@ def _is_sound(plan: ir.Plan) -> bool:
 
 
 def _usable_tools(plan: ir.Plan, tools: Mapping[str, ToolSpec], found: Findings) -> dict[str, ToolSpec]:
-    """The tools without those whose schemas cannot be used; a node that calls one of these is TOOL_INVALID."""
+    """The tools, nothing known of the inputs of those whose schema cannot be used: a node that calls one is
+    TOOL_INVALID."""
     refused: dict[str, UsageError] = {}
     usable = dict(tools)
     places = lay_out(plan).places
@@ -264,7 +269,7 @@ def _usable_tools(plan: ir.Plan, tools: Mapping[str, ToolSpec], found: Findings)
             except UsageError as error:
                 refused[node.tool_id] = error
             if node.tool_id in refused:
-                usable.pop(node.tool_id, None)
+                usable[node.tool_id] = replace(tool, input_schema={})
                 found.error("TOOL_INVALID", (*path, "toolId"), refused[node.tool_id].message, actual=node.tool_id)
     return usable
 

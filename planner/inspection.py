@@ -117,6 +117,9 @@ class Inspection:
             "issues": [issue.to_json() for issue in self.issues],
         }
 
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
+
     def lines(self) -> list[str]:
         """The report as text."""
         figures = self.complexity
@@ -149,7 +152,7 @@ def inspect_plan(
     options: Options | None = None,
     joined: Mapping[str, tuple[str, ...]] | None = None,
 ) -> Inspection:
-    """The report on a plan that ``check`` accepted. ``joined``: what joins feed (``Check.joined``), which is data flow."""
+    """The report on a plan that ``check`` accepted. ``joined``: what joins feed (``Check.joined``)."""
     options = options or Options()
     layout = lay_out(plan)
     reader = Reader(known_names(layout))

@@ -1,4 +1,4 @@
-"""A plan as a Mermaid flowchart: boxes for nodes, frames for owners of bodies, arrows for edges, dots for references."""
+"""A plan as a Mermaid flowchart: boxes for nodes, frames for owners, arrows for edges, dots for references."""
 
 from __future__ import annotations
 

@@ -218,6 +218,8 @@ def _interpolation(string: str, known: Container[str]) -> Text:
             text += "$" * (count - 1)
             if braced and (inner := references.START.match(string, after + 1)) and inner[1] in known:
                 findings.append(_possible(f"${{{inner[0]}…", dollar, "A dollar before a value is written ${'$'}${…}."))
+                text += string[after : inner.end()]
+                after = inner.end()
             at = after
         else:
             if name is not None and name[1] in known:

@@ -160,9 +160,9 @@ def _spec(
         metadata=metadata,
         **config,
     )
-    if input_schema.get("type", "object") != "object":
-        raise invalid(where, f"its inputs are an object, and the input schema says {input_schema['type']!r}")
     spec.inputs.compile()
+    if "object" not in input_schema.get("type", "object"):  # a text, or a list of them
+        raise invalid(where, f"its inputs are an object, and the input schema says {input_schema['type']!r}")
     if spec.output is not None:
         spec.output.compile()
     return spec

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from ..errors import UsageError
@@ -137,8 +137,8 @@ def _fields(
     for place, name in fields.items():
         given = parameters[name].default
         default = ... if given is inspect.Parameter.empty else given
-        definitions[place] = (hints.get(name, Any), default)
-    config = ConfigDict(alias_generator=fields.__getitem__, extra="ignore", protected_namespaces=())
+        definitions[place] = (_named_hint(name, hints.get(name, Any)), default)
+    config = ConfigDict(extra="ignore", protected_namespaces=())
     try:
         model = create_model("Inputs", __config__=config, **definitions)
         schema = schema_of(model, "validation", where)
@@ -151,6 +151,13 @@ def _fields(
     schema.pop("description", None)
     by_default = {place for place, name in fields.items() if _function_knows(parameters[name])}
     return schema, _binder(model, fields, by_default)
+
+
+def _named_hint(name: str, hint: Any) -> Any:
+    """The hint with the parameter's name as alias; an alias of the hint's own comes later and so prevails."""
+    # (a config's alias_generator would rename the fields of dataclasses inside the hint as well)
+    inside = hint.__metadata__ if get_origin(hint) is Annotated else ()
+    return Annotated[(_bare(hint), Field(alias=name), *inside)]
 
 
 def _function_knows(parameter: inspect.Parameter) -> bool:

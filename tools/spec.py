@@ -140,6 +140,7 @@ Invoke: TypeAlias = "Callable[[dict[str, Json], ToolContext, Validation], Any]"
 class Tool:
     """A spec and the function behind it. Called directly it is that function, with the function's own arguments."""
 
+    __name__: str
     spec: ToolSpec
     function: Callable[..., Any]
     is_async: bool

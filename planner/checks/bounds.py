@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from ...tools.spec import ToolSpec
 from ...values import Json, duration_ms, parse_time
@@ -108,6 +109,10 @@ class _Bounds:
         )
 
 
+_MOST_NAMED: Final = 5
+"""Bounds that a message names, the largest first."""
+
+
 def check_size(
     layout: Layout, paths: Mapping[str, Path], tools: Mapping[str, ToolSpec], options: Options, found: Findings
 ) -> None:
@@ -117,21 +122,25 @@ def check_size(
     if total <= MAX_NODE_EXECUTIONS:
         return
     worst = max(runs, key=lambda node_id: runs[node_id])
-    around = _item_owners(layout, worst)
+    around = sorted(_item_owners(layout, worst), key=lambda owner: -owner[2])[:_MOST_NAMED]
     factors = [f"{name} of {node_id!r} ({count})" for node_id, name, count in around]
     tries = runs[worst] // max(multiplicities(layout)[worst], 1)
     if tries > 1:
         factors.append(f"maxAttempts of {worst!r} ({tries})")
-    at = max(around, key=lambda owner: owner[2], default=None)
+    at = around[0] if around else None
     found.error(
         "BOUND_EXCEEDED",
         (*paths[at[0]], at[1]) if at is not None else paths[worst],
-        f"the plan could run {total} nodes, more than {MAX_NODE_EXECUTIONS}; most of them are {worst!r}: "
+        f"the plan could run {_figure(total)} nodes, more than {MAX_NODE_EXECUTIONS}; most often {worst!r}: "
         f"{' × '.join(factors) or 'every node counts'}",
         f"Lower {' or '.join(factor.partition(' (')[0] for factor in factors)}." if factors else "",
         expected=MAX_NODE_EXECUTIONS,
         actual=min(total, 2**53 - 1),
     )
+
+
+def _figure(count: int) -> str:
+    return str(count) if count < 10**15 else f"over 10^{len(str(count)) - 1}"
 
 
 def _item_owners(layout: Layout, node_id: str) -> list[tuple[str, str, int]]:

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from ..scope import Layout
 from .findings import Findings, Path
 from .sources import Use, uses_of
+
+_MOST_NAMED: Final = 12
+"""Nodes of a cycle that a message names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +107,15 @@ def check_cycles(layout: Layout, graph: TopEdges, paths: Mapping[str, Path], fou
             found.error(
                 "CYCLIC_FLOW",
                 paths[named[0]],
-                f"these nodes wait for each other, so none can ever start: {' → '.join(named)}",
+                f"these nodes wait for each other, so none can ever start: {' → '.join(_shortened(named))}",
                 _way_out(layout, graph, named),
-                actual=named,
+                actual=_shortened(named),
             )
+
+
+def _shortened(named: list[str]) -> list[str]:
+    """The beginning and the end of a long way round."""
+    return named if len(named) <= _MOST_NAMED else [*named[: _MOST_NAMED - 2], "…", *named[-2:]]
 
 
 def _cycle(group: list[str], before: Mapping[str, tuple[str, ...]]) -> list[str]:

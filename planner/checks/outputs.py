@@ -57,10 +57,8 @@ class Outputs:
         around = {owner.node.id for owner, _ in self.layout.owners(user)} if user is not None else set()
         if place.top in self.skippable and (user is None or self.layout.places[user].top != place.top):
             return True
-        return any(
-            owner.node.id not in around and may_be_left_out(owner.node, key)
-            for owner, key in self.layout.owners(target)
-        )
+        owners = self.layout.owners(target)
+        return any(owner.node.id not in around and may_be_left_out(owner.node, key) for owner, key in owners)
 
 
 def outputs_of(

@@ -12,8 +12,6 @@ from ..options import Options
 from ..scope import lay_out
 from .places import node_paths
 
-_CODE = "NOT_SUPPORTED_YET"
-
 
 def unsupported(plan: ir.Plan, tools: Mapping[str, ToolSpec], options: Options) -> tuple[Problem, ...]:
     """NOT_SUPPORTED_YET, once for everything that this release would have to leave out.
@@ -30,7 +28,7 @@ def unsupported(plan: ir.Plan, tools: Mapping[str, ToolSpec], options: Options) 
 
 def _problem(path: str, what: str) -> Problem:
     return Problem(
-        _CODE, path, f"{what} cannot be run by this release; it can be checked", "Leave it out to run the plan."
+        "NOT_SUPPORTED_YET", path, f"{what} cannot be run by this release; it can be checked", "Leave it out to run the plan."
     )
 
 

@@ -51,7 +51,7 @@ def read(value: Json, given: str, owner: Draft | None, reader: Reader) -> Json:
     report = reader.report
     if isinstance(value, str) and value.strip():
         return value
-    if value is None or value == "":
+    if value is None or isinstance(value, str):
         report.add("MISSING_CONDITION", given, "the condition is empty", 'Write it as text: "$a.total > 100".')
         return ABSENT
     if not isinstance(value, dict):

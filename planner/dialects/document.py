@@ -76,7 +76,7 @@ def read_document(raw: Mapping[str, Json], tools: Mapping[str, Any], report: Rep
 
 
 def _dialect(raw: Mapping[str, Json], report: Report) -> str:
-    given = [key for key in _NODE_LISTS if key in raw]
+    given = [key for key in _NODE_LISTS if key in raw and (raw[key] is not None or key == "nodes")]
     if len(given) > 1:
         message = f"nodes are given in {' and in '.join(repr(key) for key in given)}"
         how = "Keep one: 'nodes' (with edges), or 'steps' or 'flow' (one after the other)."

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from ...values import NODE_ID, Json, pointer
+from ...values import NODE_ID, Json
 from ..scope import RESERVED
 from .draft import ON_ERROR, Draft, Spot, walk
 from .report import Report, kind_of, short
@@ -72,12 +72,12 @@ def _made_id(spot: Spot, taken: Mapping[str, Spot], counters: dict[str, int]) ->
     base = _ODD.sub("_", base)[:_LONGEST]
     if not NODE_ID.match(base):  # the owner's own id is wrong, and was reported
         base = f"_{base}"[:_LONGEST]
-    number = 1 if spot.draft.suffix or spot.owner is None else spot.index + 1
-    number = max(number, counters.get(base, 0))  # keeps a thousand clashes linear
+    first = 1 if spot.draft.suffix or spot.owner is None else spot.index + 1
+    number = first = max(first, counters.get(base, 0))
     while (made := base if number == 1 else f"{base}_{number}") in taken:
         number += 1
-    if number > spot.index + 1:
-        counters[base] = number
+    if number > first:
+        counters[base] = number  # a thousand clashes stay linear
     return made
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Final
 
 from ...errors import Problem
@@ -14,8 +15,9 @@ MOST_PROBLEMS: Final = 10_000
 """Of one plan; a document of 5 MiB can hold a million, and nobody reads on from here."""
 _MOST_OPTIONS: Final = 50
 """Names listed in one problem; a plan may have 5 000."""
-_MOST_COMPARISONS: Final = 20_000
-"""Names compared per plan in search of a near one: about a third of a second at worst."""
+_MOST_COMPARISONS: Final = 6_000
+"""Names compared per plan in search of a near one: half a second at worst, and all ids of a plan for one wrong one."""
+_MANY: Final = 100
 _LONGEST: Final = 80
 
 
@@ -37,6 +39,7 @@ class Report:
     warnings: list[Problem] = field(default_factory=list)
     _stopped: bool = False
     _compared: int = 0
+    _folded: dict[int, tuple[Collection[str], dict[str, str]]] = field(default_factory=dict)
 
     def add(
         self,
@@ -51,7 +54,7 @@ class Report:
     ) -> None:
         """Add one problem."""
         if len(self.problems) < MOST_PROBLEMS:
-            options = tuple(available)[:_MOST_OPTIONS]
+            options = tuple(islice(available, _MOST_OPTIONS))
             self.problems.append(Problem(code, path, message, suggestion, expected, actual, options))
 
     def stop(self, code: str, path: str, message: str, suggestion: str = "") -> None:
@@ -73,16 +76,22 @@ class Report:
         message = f"expected {expected}, found {kind_of(value)}"
         self.add("INVALID_SHAPE", path, message, suggestion, expected=expected, actual=kind_of(value))
 
-    def nearest(self, wrong: str, options: Iterable[str], otherwise: str = "") -> str:
+    def nearest(self, wrong: str, options: Collection[str], otherwise: str = "") -> str:
         """``Did you mean 'right'?`` where one of the options is near, else ``otherwise``."""
-        names = list(options)
-        folded = {_fold(name): name for name in reversed(names)}
-        near = folded.get(_fold(wrong))
-        if near is None and len(wrong) <= _LONGEST:
-            self._compared += len(names)
-            if self._compared <= _MOST_COMPARISONS:
-                near = next(iter(difflib.get_close_matches(wrong, names, 1)), None)
+        near = self._folds(options).get(_fold(wrong))
+        if near is None and len(wrong) <= _LONGEST and self._compared + len(options) <= _MOST_COMPARISONS:
+            self._compared += len(options)
+            near = next(iter(difflib.get_close_matches(wrong, options, 1)), None)
         return f"Did you mean {near!r}?" if near is not None else otherwise
+
+    def _folds(self, options: Collection[str]) -> dict[str, str]:
+        """The options without case, ``_`` and ``-``; kept for the ids of a plan, which are many and asked for often."""
+        if len(options) <= _MANY:
+            return {_fold(name): name for name in options}
+        known = self._folded.get(id(options))
+        if known is None:
+            known = self._folded[id(options)] = (options, {_fold(name): name for name in options})
+        return known[1]
 
 
 def _fold(name: str) -> str:

@@ -9,15 +9,17 @@ No clock, no randomness, no I/O; evaluation is bounded in steps, text and list s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from ...values import Json
+from ..types import Type
 from . import syntax as s
-from .compiler import Bind, Bound, ExpressionFailed, Getter, compile_tree
-from .inference import Finding, Named, Type, infer
+from .compiler import Bind, Bound, Getter, compile_tree
+from .elements import ExpressionFailed
+from .inference import Finding, Named, infer
 from .operators import text_form, truthy
 from .parser import ExpressionSyntax, add_dollars, parse_tree
 
@@ -87,36 +89,35 @@ class Expression:
 def parse(source: str) -> Expression:
     """The expression of a source. Raises ExpressionSyntax."""
     tree = parse_tree(source)
-    names: list[Name] = []
-    _names(tree, False, False, names)
-    return Expression(source, tree, tuple(names))
+    return Expression(source, tree, tuple(_free_names(tree)))
 
 
-def _names(node: s.Node, inside: bool, guarded: bool, found: list[Name]) -> None:
-    match node:
-        case s.Ref():
-            if not (inside and node.name in ("item", "index")):
-                found.append(Name(node.name, (), node.at.line, node.at.column, guarded))
-        case s.Path(base=s.Ref() as root):
+def _free_names(tree: s.Node) -> Iterator[Name]:
+    todo = [(tree, False, False)]
+    while todo:
+        node, inside, guarded = todo.pop()
+        root = node.base if isinstance(node, s.Path) else node
+        if isinstance(root, s.Ref):
             if not (inside and root.name in ("item", "index")):
-                found.append(Name(root.name, _static(node.segments), root.at.line, root.at.column, guarded))
-            for segment in node.segments:
-                if isinstance(segment, s.Index):
-                    _names(segment.key, inside, guarded, found)
-        case s.Call() if node.name in s.PER_ELEMENT and len(node.args) == 2:
-            _names(node.args[0], inside, guarded, found)
-            _names(node.args[1], True, guarded, found)
-        case s.Logic():
-            for index, part in enumerate(node.parts):
-                _names(part, inside, guarded or index > 0, found)
-        case s.Choice():
-            _names(node.test, inside, guarded, found)
-            _names(node.yes, inside, True, found)
-            _names(node.no, inside, True, found)
-        case _:
-            within = guarded or (isinstance(node, s.Call) and node.name == "coalesce")
-            for child in s.children(node):
-                _names(child, inside, within, found)
+                path = _static(node.segments) if isinstance(node, s.Path) else ()
+                yield Name(root.name, path, root.at.line, root.at.column, guarded)
+        todo.extend(reversed(list(_parts(node, inside, guarded))))
+
+
+def _parts(node: s.Node, inside: bool, guarded: bool) -> Iterator[tuple[s.Node, bool, bool]]:
+    """The parts of a node but for the name a path begins with: whether ``$item`` is bound, whether they are guarded."""
+    children = list(s.children(node))
+    if isinstance(node, s.Path) and isinstance(node.base, s.Ref):
+        children = children[1:]
+    for position, child in enumerate(children):
+        bound = inside or (position == 1 and s.per_element(node))
+        match node:
+            case s.Logic() | s.Choice():
+                yield child, bound, guarded or position > 0
+            case s.Call(name="coalesce"):
+                yield child, bound, True
+            case _:
+                yield child, bound, guarded
 
 
 def _static(segments: tuple[s.Segment, ...]) -> tuple[str | int, ...]:

@@ -1,26 +1,31 @@
 """Syntax tree -> closures, once; a closure takes the fold's context and gives a JSON value.
 
-Every closure takes ``(context, element)``; ``element`` is None outside functions that evaluate per element. Only an
-expression that holds such a function can take more than its own length in steps, so only its closures count them.
+Every closure takes ``(context, element)``; ``element`` is None outside what evaluates per element. Only an expression
+that holds such a part can take more than its own length in steps, so only its closures count them: what is certainly
+evaluated together is charged together, where it is entered.
+
+Neither compiling nor evaluating recurses along flat chains, and evaluating takes few frames for each nesting level:
+the deepest expression that the parser lets through runs within Python's default limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Final, TypeAlias
 
 from ...values import Json
 from . import functions, operators
 from . import syntax as s
+from .elements import GATHER, LAZY, Body, Closure, Element, ExpressionFailed, charge
 from .operators import Failure, truthy
+from .paths import literal
+from .steps import Step, at_key_step, fields_step, output_step, run_steps, star_step
 
 MAX_STEPS: Final = 100_000
 
 Getter: TypeAlias = Callable[[Any], Json]
 """Context -> value."""
-Closure: TypeAlias = Callable[[Any, Any], Json]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,58 +39,103 @@ class Bound:
 Bind: TypeAlias = Callable[[str], Bound]
 
 
-class ExpressionFailed(Exception):
-    """An evaluation that has no value. ``line`` and ``column`` count from 1."""
-
-    code = "EXPRESSION_FAILED"
-
-    def __init__(self, message: str, line: int = 1, column: int = 1) -> None:
-        super().__init__(message, line, column)
-        self.message, self.line, self.column = message, line, column
-
-    def __str__(self) -> str:
-        return f"{self.message} (line {self.line}, column {self.column})"
-
-
-@dataclass(slots=True)
-class Element:
-    """What ``$item`` and ``$index`` are within a per-element function, and the steps left."""
-
-    item: Json
-    index: int
-    left: list[int]
-
-
 def compile_tree(tree: s.Node, bind: Bind) -> Getter:
     """A closure over an opaque context. Evaluating it raises ExpressionFailed and nothing else."""
-    if not _loops(tree):
-        plain = _Compiler(bind, counting=False).make(tree, False)
-        return lambda context: plain(context, None)
-    counted = _Compiler(bind, counting=True).make(tree, False)
-    return lambda context: counted(context, Element(None, 0, [MAX_STEPS]))
+    order = list(_units(tree))
+    compiler = _Compiler(bind, counting=any(_repeats(node) for node, _ in order))
+    for node, inside in reversed(order):
+        compiler.make(node, inside)
+    run, cost = compiler.made[id(tree), False]
+    if not compiler.counting:
+        return lambda context: run(context, None)
+    at = tree.at
+
+    def counted(context: Any) -> Json:
+        element = Element(None, 0, [MAX_STEPS])
+        charge(element, cost, at)
+        return run(context, element)
+
+    return counted
 
 
-def _loops(node: s.Node) -> bool:
-    if isinstance(node, s.Call) and node.name in s.PER_ELEMENT and len(node.args) > 1:
-        return True
-    return any(_loops(child) for child in s.children(node))
+def _units(tree: s.Node) -> Iterator[tuple[s.Node, bool]]:
+    """What is compiled one by one, owners before what they need, and whether ``$item`` and ``$index`` are bound."""
+    todo = [(tree, False)]
+    while todo:
+        node, inside = todo.pop()
+        yield node, inside
+        todo.extend(_needs(node, inside))
+
+
+def _needs(node: s.Node, inside: bool) -> Iterator[tuple[s.Node, bool]]:
+    """Of a chain of segments and calls what it begins with, its arguments and its keys; of anything else its parts."""
+    base, links = _chain(node)
+    if base is node:
+        yield from ((child, inside) for child in s.children(node))
+        return
+    yield base, inside
+    for link in links:
+        if isinstance(link, s.Call):
+            yield from ((arg, inside or s.per_element(link)) for arg in link.args[1:])
+        else:
+            yield from ((segment.key, inside) for segment in link.segments if isinstance(segment, s.Index))
+
+
+def _chain(node: s.Node) -> tuple[s.Node, list[s.Path | s.Call]]:
+    """``base.a.b().c[0].d()`` is evaluated in a loop: what it begins with, and its links from first to last."""
+    links: list[s.Path | s.Call] = []
+    while True:
+        if isinstance(node, s.Path):
+            links.append(node)
+            node = node.base
+        elif isinstance(node, s.Call) and node.args:
+            links.append(node)
+            node = node.args[0]
+        else:
+            return node, links[::-1]
+
+
+def _repeats(node: s.Node) -> bool:
+    """Something in it is evaluated once for each element."""
+    for link in _chain(node)[1]:
+        if isinstance(link, s.Call) and s.per_element(link):
+            return True
+        if isinstance(link, s.Path) and s.Star() in link.segments:
+            return any(isinstance(part, s.Index) and not literal(part.key)[0] for part in link.segments)
+    return False
 
 
 class _Compiler:
     def __init__(self, bind: Bind, *, counting: bool) -> None:
         self.bind, self.counting = bind, counting
+        self.made: dict[tuple[int, bool], tuple[Closure, int]] = {}
+        """Node, and whether it stands inside a per-element argument -> its closure, and the steps it surely takes."""
 
-    def make(self, node: s.Node, inside: bool) -> Closure:
-        """The closure of a node; ``inside``: within a per-element argument, so ``$item`` and ``$index`` are its."""
-        made: Closure = getattr(self, "_" + type(node).__name__.lower())(node, inside)
-        return _counted(made, node.at) if self.counting and not isinstance(node, s.Group) else made
+    def make(self, node: s.Node, inside: bool) -> None:
+        """Compile a node whose parts are compiled."""
+        match node:
+            case s.Path() | s.Call(args=(_, *_)):
+                made = self._links(node, inside)
+            case s.Literal() | s.Ref():
+                made = self._leaf(node, inside)
+            case s.Group():
+                made = self._get(node.inner, inside)
+            case s.Logic():
+                made = self._logic(node, inside)
+            case s.Choice():
+                made = self._choice(node, inside)
+            case _:
+                made = self._eager(node, inside)
+        self.made[id(node), inside] = made
 
-    def _literal(self, node: s.Literal, inside: bool) -> Closure:
-        value = node.value
-        return lambda c, e: value
+    def _get(self, node: s.Node, inside: bool) -> tuple[Closure, int]:
+        return self.made[id(node), inside]
 
-    def _ref(self, node: s.Ref, inside: bool) -> Closure:
-        return self._root(node, inside)[0]
+    def _leaf(self, node: s.Literal | s.Ref, inside: bool) -> tuple[Closure, int]:
+        if isinstance(node, s.Literal):
+            value = node.value
+            return (lambda c, e: value), 1
+        return self._root(node, inside)[0], 1
 
     def _root(self, node: s.Ref, inside: bool) -> tuple[Closure, bool]:
         if inside and node.name == "item":
@@ -96,130 +146,187 @@ class _Compiler:
         get = bound.get
         return (lambda c, e: get(c)), bound.node
 
-    def _group(self, node: s.Group, inside: bool) -> Closure:
-        return self.make(node.inner, inside)
+    def _eager(self, node: s.Node, inside: bool) -> tuple[Closure, int]:
+        """What evaluates all of its parts."""
+        parts = [self._get(child, inside) for child in s.children(node)]
+        closures, cost = [part for part, _ in parts], 1 + sum(cost for _, cost in parts)
+        match node:
+            case s.ListOf():
+                return _list(closures), cost
+            case s.ObjectOf():
+                return _object([key for key, _ in node.pairs], closures), cost
+            case s.Unary():
+                return _unary(node, closures[0]), cost
+            case s.Arithmetic():
+                return _arithmetic(node, closures), cost - 1 + len(node.rest)
+            case s.Compare():
+                return _compare(node, *closures), cost
+            case _:
+                return _failing(f"{getattr(node, 'name', 'this')} needs an argument", node.at), cost
 
-    def _path(self, node: s.Path, inside: bool) -> Closure:
-        if isinstance(node.base, s.Ref):
-            base, is_node = self._root(node.base, inside)
-        else:
-            base, is_node = self.make(node.base, inside), False
-        segments = node.segments
-        if len(segments) == 1 and isinstance(segments[0], s.Field) and not is_node_output(segments, is_node):
-            return _one_field(base, segments[0].name)
-        read = self._segments(segments, inside, node.at)
-        if is_node_output(segments, is_node):
-            rest = self._segments(segments[1:], inside, node.at)
+    # --- chains -------------------------------------------------------------------------------------------------
 
-            def output(c: Any, e: Any) -> Json:
-                value = base(c, e)
-                declared = isinstance(value, dict) and "output" in value
-                return read(value, c, e) if declared else rest(value, c, e)
-
-            return output
-        return lambda c, e: read(base(c, e), c, e)
-
-    def _segments(self, segments: tuple[s.Segment, ...], inside: bool, at: s.At) -> Callable[[Json, Any, Any], Json]:
-        """Reads a path below a value; made from the last segment backwards, so ``[*]`` has its rest."""
-        read: Callable[[Json, Any, Any], Json] = lambda value, c, e: value  # noqa: E731
-        for segment in reversed(segments):
-            if isinstance(segment, s.Field):
-                read = _field(segment.name, read)
-            elif isinstance(segment, s.Star):
-                read = _star(read, at)
+    def _links(self, node: s.Node, inside: bool) -> tuple[Closure, int]:
+        base, links = _chain(node)
+        first, cost = self._get(base, inside)
+        is_node = False
+        if isinstance(base, s.Ref) and isinstance(links[0], s.Path):
+            first, is_node = self._root(base, inside)
+            cost = 0
+        steps: list[Step] = []
+        for link in links:
+            cost += 1
+            if isinstance(link, s.Path):
+                made, more = self._segments(link, inside, is_node and link is links[0])
+                steps += made
             else:
-                read = _index(self.make(segment.key, inside), read)
-        return read
+                step, more = self._call(link, inside)
+                steps.append(step)
+            cost += more
+        return run_steps(first, steps), cost
 
-    def _call(self, node: s.Call, inside: bool) -> Closure:
+    def _segments(self, path: s.Path, inside: bool, is_node: bool) -> tuple[list[Step], int]:
+        """The steps of a path, made from its end so that ``[*]`` has its rest; and what its keys cost."""
+        steps: list[Step] = []
+        names: list[str] = []
+        cost = 0
+        for position in range(len(path.segments) - 1, -1, -1):
+            segment = path.segments[position]
+            if isinstance(segment, s.Field):
+                if position == 0 and is_node and segment.name == "output":
+                    steps, names = [output_step, *_flushed(names, steps)], []
+                else:
+                    names.insert(0, segment.name)
+                continue
+            steps, names = _flushed(names, steps), []
+            if isinstance(segment, s.Star):
+                steps, cost = [star_step(steps, cost if self.counting else 0, path.at)], 0
+            else:
+                step, more = self._index(segment, inside)
+                steps.insert(0, step)
+                cost += more
+        return _flushed(names, steps), cost
+
+    def _index(self, segment: s.Index, inside: bool) -> tuple[Step, int]:
+        known, value = literal(segment.key)
+        if known:
+            return at_key_step(lambda c, e: value), 0
+        key, cost = self._get(segment.key, inside)
+        return at_key_step(key), cost
+
+    def _call(self, node: s.Call, inside: bool) -> tuple[Step, int]:
+        within = s.per_element(node)
+        rest = [self._get(arg, inside or within) for arg in node.args[1:]]
         if node.name == "coalesce":
-            parts = [self.make(arg, inside) for arg in node.args]
-            return lambda c, e: next((value for part in parts if (value := part(c, e)) is not None), None)
-        if node.name in s.PER_ELEMENT and len(node.args) == 2:
-            return _per_element(node, self.make(node.args[0], inside), self.make(node.args[1], True))
-        work = functions.FUNCTIONS.get(node.name)
-        if work is None:
-            raise ValueError(f"the expression was not checked: there is no function {node.name}")
-        return _called(work, [self.make(arg, inside) for arg in node.args], node.at)
+            return _coalesce([self._lazy(part, arg.at) for part, arg in zip(rest, node.args[1:], strict=True)]), 0
+        if within:
+            closure, cost = rest[0]
+            return _per_element(node, closure, cost), 0
+        least, most = functions.ARITY.get(node.name, (0, 0))
+        if not least <= len(node.args) <= (most or len(node.args)):
+            message = "takes another number of arguments" if most != 0 else "is no function"
+            return _always(_failing(f"{node.name} {message}", node.at)), 0
+        return _called(functions.FUNCTIONS[node.name], [part for part, _ in rest], node.at), sum(c for _, c in rest)
 
-    def _listof(self, node: s.ListOf, inside: bool) -> Closure:
-        items = [self.make(item, inside) for item in node.items]
-        return lambda c, e: [item(c, e) for item in items]
+    # --- what may not be evaluated at all -----------------------------------------------------------------------
 
-    def _objectof(self, node: s.ObjectOf, inside: bool) -> Closure:
-        pairs = [(key, self.make(value, inside)) for key, value in node.pairs]
-        return lambda c, e: {key: value(c, e) for key, value in pairs}
+    def _lazy(self, part: tuple[Closure, int], at: s.At) -> Body:
+        return Body(part[0], part[1] if self.counting else 0, at)
 
-    def _unary(self, node: s.Unary, inside: bool) -> Closure:
-        operand = self.make(node.operand, inside)
-        if node.operator == "!":
-            return lambda c, e: not truthy(operand(c, e))
-        return _called(operators.negate, [operand], node.at)
-
-    def _arithmetic(self, node: s.Arithmetic, inside: bool) -> Closure:
-        first = self.make(node.first, inside)
-        rest = [(_ARITHMETIC[sign], self.make(part, inside), at) for sign, part, at in node.rest]
+    def _logic(self, node: s.Logic, inside: bool) -> tuple[Closure, int]:
+        first, cost = self._get(node.parts[0], inside)
+        *others, last = [self._lazy(self._get(part, inside), part.at) for part in node.parts[1:]]
+        stops_at = node.operator == "||"
+        if not others and not self.counting:
+            return _both(first, last.run, stops_at), cost + 1
 
         def work(c: Any, e: Any) -> Json:
             value = first(c, e)
-            for operate, part, at in rest:
-                other = part(c, e)
-                try:
-                    value = operate(value, other)
-                except Failure as failure:
-                    raise ExpressionFailed(str(failure), at.line, at.column) from None
-            return value
-
-        return work
-
-    def _compare(self, node: s.Compare, inside: bool) -> Closure:
-        left, right = self.make(node.left, inside), self.make(node.right, inside)
-        if node.operator == "==":
-            if isinstance(node.right, s.Literal):
-                return _equals_literal(left, node.right.value)
-            return lambda c, e: operators.equal(left(c, e), right(c, e))
-        if node.operator == "!=":
-            return lambda c, e: not operators.equal(left(c, e), right(c, e))
-        if node.operator == "not in":
-            inner = _called(operators.member, [left, right], node.at)
-            return lambda c, e: not inner(c, e)
-        if node.operator == "in":
-            return _called(operators.member, [left, right], node.at)
-        if node.operator == "matches":
-            return self._matches(node, left, right)
-        return _called(partial(operators.ordered, node.operator), [left, right], node.at)
-
-    def _matches(self, node: s.Compare, left: Closure, right: Closure) -> Closure:
-        compiled = None
-        if isinstance(node.right, s.Literal) and isinstance(node.right.value, str):
-            try:
-                compiled = operators.pattern(node.right.value)
-            except Failure:
-                compiled = None  # `check` has refused it; evaluating says so too
-        return _called(lambda text, source: operators.matches(text, source, compiled), [left, right], node.at)
-
-    def _logic(self, node: s.Logic, inside: bool) -> Closure:
-        parts = [self.make(part, inside) for part in node.parts]
-        stops_at = node.operator == "||"
-        *firsts, last = parts
-
-        def work(c: Any, e: Any) -> Json:
-            for part in firsts:
-                value = part(c, e)
+            if truthy(value) is stops_at:
+                return value
+            for part in others:
+                if part.cost:
+                    charge(e, part.cost, part.at)
+                value = part.run(c, e)
                 if truthy(value) is stops_at:
                     return value
-            return last(c, e)
+            if last.cost:
+                charge(e, last.cost, last.at)
+            return last.run(c, e)
 
-        return work
+        return work, cost + len(node.parts) - 1
 
-    def _choice(self, node: s.Choice, inside: bool) -> Closure:
-        test, yes, no = (self.make(part, inside) for part in (node.test, node.yes, node.no))
-        return lambda c, e: yes(c, e) if truthy(test(c, e)) else no(c, e)
+    def _choice(self, node: s.Choice, inside: bool) -> tuple[Closure, int]:
+        test, cost = self._get(node.test, inside)
+        yes, no = (self._lazy(self._get(part, inside), part.at) for part in (node.yes, node.no))
+
+        def work(c: Any, e: Any) -> Json:
+            arm = yes if truthy(test(c, e)) else no
+            if arm.cost:
+                charge(e, arm.cost, arm.at)
+            return arm.run(c, e)
+
+        return work, cost + 1
 
 
-def is_node_output(segments: tuple[s.Segment, ...], is_node: bool) -> bool:
-    """``$node.output``: the whole output, unless it has a field of that name."""
-    return is_node and isinstance(segments[0], s.Field) and segments[0].name == "output"
+def _flushed(names: list[str], steps: list[Step]) -> list[Step]:
+    return [fields_step(tuple(names)), *steps] if names else steps
+
+
+def _both(first: Closure, second: Closure, stops_at: bool) -> Closure:
+    def work(c: Any, e: Any) -> Json:
+        value = first(c, e)
+        return value if truthy(value) is stops_at else second(c, e)
+
+    return work
+
+
+def _list(items: Sequence[Closure]) -> Closure:
+    def work(c: Any, e: Any) -> Json:
+        made = []
+        for item in items:  # a comprehension would be one more frame for each level of nesting
+            made.append(item(c, e))
+        return made
+
+    return work
+
+
+def _object(keys: Sequence[str], values: Sequence[Closure]) -> Closure:
+    pairs = list(zip(keys, values, strict=True))
+
+    def work(c: Any, e: Any) -> Json:
+        made = {}
+        for key, value in pairs:
+            made[key] = value(c, e)
+        return made
+
+    return work
+
+
+def _failing(message: str, at: s.At) -> Closure:
+    def work(c: Any, e: Any) -> Json:
+        raise ExpressionFailed(message, at.line, at.column)
+
+    return work
+
+
+def _always(run: Closure) -> Step:
+    return lambda value, c, e: run(c, e)
+
+
+def _unary(node: s.Unary, operand: Closure) -> Closure:
+    if node.operator == "!":
+        return lambda c, e: not truthy(operand(c, e))
+    at = node.at
+
+    def work(c: Any, e: Any) -> Json:
+        value = operand(c, e)
+        try:
+            return operators.negate(value)
+        except Failure as failure:
+            raise ExpressionFailed(str(failure), at.line, at.column) from None
+
+    return work
 
 
 _ARITHMETIC: Final = {
@@ -231,36 +338,57 @@ _ARITHMETIC: Final = {
 }
 
 
-def _counted(made: Closure, at: s.At) -> Closure:
+def _arithmetic(node: s.Arithmetic, parts: Sequence[Closure]) -> Closure:
+    first, *others = parts
+    rest = [(_ARITHMETIC[sign], part, at) for (sign, _, at), part in zip(node.rest, others, strict=True)]
+
     def work(c: Any, e: Any) -> Json:
-        left = e.left
-        left[0] -= 1
-        if left[0] < 0:
-            raise ExpressionFailed(f"the expression takes more than {MAX_STEPS} steps", at.line, at.column)
-        return made(c, e)
+        value = first(c, e)
+        for operate, part, at in rest:
+            other = part(c, e)
+            try:
+                value = operate(value, other)
+            except Failure as failure:
+                raise ExpressionFailed(str(failure), at.line, at.column) from None
+        return value
 
     return work
 
 
-def _called(work: Callable[..., Json], args: list[Closure], at: s.At) -> Closure:
-    if len(args) == 1:
-        only = args[0]
+def _compare(node: s.Compare, left: Closure, right: Closure) -> Closure:
+    if node.operator == "==":
+        if isinstance(node.right, s.Literal):
+            return _equals_literal(left, node.right.value)
+        return lambda c, e: operators.equal(left(c, e), right(c, e))
+    if node.operator == "!=":
+        return lambda c, e: not operators.equal(left(c, e), right(c, e))
+    operate, at = _comparison(node), node.at
 
-        def one(c: Any, e: Any) -> Json:
-            try:
-                return work(only(c, e))
-            except Failure as failure:
-                raise ExpressionFailed(str(failure), at.line, at.column) from None
-
-        return one
-
-    def many(c: Any, e: Any) -> Json:
+    def work(c: Any, e: Any) -> Json:
+        mine, theirs = left(c, e), right(c, e)
         try:
-            return work(*[arg(c, e) for arg in args])
+            return operate(mine, theirs)
         except Failure as failure:
             raise ExpressionFailed(str(failure), at.line, at.column) from None
 
-    return many
+    return work
+
+
+def _comparison(node: s.Compare) -> Callable[[Json, Json], Json]:
+    operator = node.operator
+    if operator == "in":
+        return operators.member
+    if operator == "not in":
+        return lambda mine, theirs: not operators.member(mine, theirs)
+    if operator != "matches":
+        return lambda mine, theirs: operators.ordered(operator, mine, theirs)
+    compiled = None
+    if isinstance(node.right, s.Literal) and isinstance(node.right.value, str):
+        try:
+            compiled = operators.pattern(node.right.value)
+        except Failure:
+            compiled = None  # `check` has refused it; evaluating says so too
+    return lambda text, source: operators.matches(text, source, compiled)
 
 
 def _equals_literal(left: Closure, value: Json) -> Closure:
@@ -270,82 +398,50 @@ def _equals_literal(left: Closure, value: Json) -> Closure:
     return lambda c, e: operators.equal(left(c, e), value)
 
 
-# --- paths --------------------------------------------------------------------------------------------------------
-
-
-def step_into(value: Json, name: str) -> Json:
-    """``.name``: a key of an object, of a list an index (digits) or ``length``; null where there is nothing."""
-    if isinstance(value, dict):
-        return value.get(name)
-    if name == "length" and isinstance(value, list | str):
-        return len(value)
-    if isinstance(value, list) and name.isdigit():
-        return value[int(name)] if len(name) < 10 and int(name) < len(value) else None
-    return None
-
-
-def _one_field(base: Closure, name: str) -> Closure:
-    def work(c: Any, e: Any) -> Json:
-        value = base(c, e)
-        return value.get(name) if type(value) is dict else step_into(value, name)
-
-    return work
-
-
-def _field(name: str, rest: Callable[[Json, Any, Any], Json]) -> Callable[[Json, Any, Any], Json]:
-    return lambda value, c, e: rest(step_into(value, name), c, e)
-
-
-def _star(rest: Callable[[Json, Any, Any], Json], at: s.At) -> Callable[[Json, Any, Any], Json]:
-    def work(value: Json, c: Any, e: Any) -> Json:
-        if not isinstance(value, list):
-            return None
+def _called(work: Callable[..., Json], others: Sequence[Closure], at: s.At) -> Step:
+    def step(value: Json, c: Any, e: Any) -> Json:
+        args = [value]
+        for other in others:
+            args.append(other(c, e))
         try:
-            operators.list_of_size(len(value))
+            return work(*args)
         except Failure as failure:
             raise ExpressionFailed(str(failure), at.line, at.column) from None
-        return [rest(part, c, e) for part in value]
 
-    return work
-
-
-def _index(key: Closure, rest: Callable[[Json, Any, Any], Json]) -> Callable[[Json, Any, Any], Json]:
-    return lambda value, c, e: rest(at_key(value, key(c, e)), c, e)
+    return step
 
 
-def at_key(value: Json, key: Json) -> Json:
-    """``[key]``: an integral number is an index (of a list), a string a key (of an object); anything else is null."""
-    if isinstance(value, dict):
-        return value.get(key) if isinstance(key, str) else None
-    if isinstance(value, list) and operators.is_number(key) and key == key // 1:
-        return value[int(key)] if -len(value) <= key < len(value) else None
-    return None
+def _coalesce(others: Sequence[Body]) -> Step:
+    def step(value: Json, c: Any, e: Any) -> Json:
+        for other in others:
+            if value is not None:
+                break
+            if other.cost:
+                charge(e, other.cost, other.at)
+            value = other.run(c, e)
+        return value
+
+    return step
 
 
-# --- functions that evaluate per element ----------------------------------------------------------------------------
+def _per_element(node: s.Call, body: Closure, cost: int) -> Step:
+    name, at, gather = node.name, node.at, GATHER[node.name]
+    lazy = name in LAZY
 
-
-def _per_element(node: s.Call, source: Closure, body: Closure) -> Closure:
-    gather = _GATHER[node.name]
-
-    def work(c: Any, e: Any) -> Json:
-        given = source(c, e)
+    def step(given: Json, c: Any, e: Any) -> Json:
         try:
             if not isinstance(given, list):
-                raise Failure(f"{node.name} of {operators.name_of(given)}: a list is needed")
+                raise Failure(f"{name} of {operators.name_of(given)}: a list is needed")
             operators.list_of_size(len(given))
-            return gather(given, (body(c, Element(item, index, e.left)) for index, item in enumerate(given)))
+            values = []
+            for index, item in enumerate(given):
+                charge(e, cost, at)
+                value = body(c, Element(item, index, e.left))
+                values.append(value)
+                if lazy and truthy(value) is (name == "any"):
+                    break
+            return gather(given, values)
         except Failure as failure:
-            raise ExpressionFailed(str(failure), node.at.line, node.at.column) from None
+            raise ExpressionFailed(str(failure), at.line, at.column) from None
 
-    return work
-
-
-_GATHER: Final[dict[str, Callable[[list[Json], Any], Json]]] = {
-    "any": lambda given, values: any(map(truthy, values)),
-    "all": lambda given, values: all(map(truthy, values)),
-    "count": lambda given, values: sum(1 for value in values if truthy(value)),
-    "filter": lambda given, values: [item for item, keep in zip(given, values, strict=True) if truthy(keep)],
-    "map": lambda given, values: list(values),
-    "sum": lambda given, values: functions.total(list(values)),
-}
+    return step

@@ -123,13 +123,18 @@ def to_number(value: Json) -> Json:
     return number(int(text) if text.lstrip("-").isdigit() else float(text))
 
 
+def _produced(made: list[Json]) -> list[Json]:
+    list_of_size(len(made))
+    return made
+
+
 def keys(value: Json) -> list[Json]:
-    return sorted(_object("keys", value))
+    return _produced(sorted(_object("keys", value)))
 
 
 def values(value: Json) -> list[Json]:
     given = _object("values", value)
-    return [given[key] for key in sorted(given)]
+    return _produced([given[key] for key in sorted(given)])
 
 
 def first(value: Json) -> Json:
@@ -145,24 +150,26 @@ def slice_(value: Json, start: Json = 0, end: Json = None) -> Json:
     if not isinstance(value, list | str):
         raise Failure(f"slice of {name_of(value)}: a list or string is needed")
     stop = len(value) if end is None else _whole("slice", end)
-    return value[_whole("slice", start) : stop]
+    made = value[_whole("slice", start) : stop]
+    return text_of_size(made) if isinstance(made, str) else _produced(made)
 
 
 def _unique(value: list[Json]) -> list[Json]:
     kept: dict[Any, Json] = {}
     for part in value:
         kept.setdefault(identity(part), part)
-    return list(kept.values())
+    return _produced(list(kept.values()))
 
 
 def _comparable(name: str, given: list[Json]) -> list[Any]:
     if all(map(is_number, given)) or all(isinstance(part, str) for part in given):
         return given
-    raise Failure(f"{name} of a list of {', '.join(sorted({name_of(part) for part in given}))}: all numbers or all strings")
+    found = ", ".join(sorted({name_of(part) for part in given}))
+    raise Failure(f"{name} of a list of {found}: all numbers or all strings")
 
 
 def sort(value: Json) -> list[Json]:
-    return sorted(_comparable("sort", _list("sort", value)))
+    return _produced(sorted(_comparable("sort", _list("sort", value))))
 
 
 def flatten(value: Json) -> list[Json]:
@@ -265,7 +272,7 @@ FUNCTIONS: Final[Mapping[str, Callable[..., Json]]] = {
     "endsWith": ends_with,
     "lower": lambda text: text_of_size(_string("lower", text).lower()),
     "upper": lambda text: text_of_size(_string("upper", text).upper()),
-    "trim": lambda text: _string("trim", text).strip(),
+    "trim": lambda text: text_of_size(_string("trim", text).strip()),
     "length": length,
     "size": length,
     "split": split,

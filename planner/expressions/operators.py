@@ -1,4 +1,4 @@
-"""What the operators of expressions do to JSON values (canonical.md §3). Total: a wrong value is a Failure, never a guess."""
+"""What the operators of expressions do to JSON values (canonical.md §3). A wrong value is a Failure, never a guess."""
 
 from __future__ import annotations
 
@@ -51,32 +51,57 @@ def text_form(value: Json) -> str:
 
 def equal(left: Json, right: Json) -> bool:
     """By type and value; int and float by value, booleans are no numbers, lists and objects deeply."""
+    kind = type(left)
+    if kind is type(right) and kind in _SCALARS:
+        return bool(left == right)
+    todo = [(left, right)]
+    while todo:  # no recursion: values may be nested as deeply as the expression around them leaves no frames for
+        mine, theirs = todo.pop()
+        if isinstance(mine, list) and isinstance(theirs, list):
+            if len(mine) != len(theirs):
+                return False
+            todo.extend(zip(mine, theirs, strict=True))
+        elif isinstance(mine, dict) and isinstance(theirs, dict):
+            if mine.keys() != theirs.keys():
+                return False
+            todo.extend((value, theirs[key]) for key, value in mine.items())
+        elif not _equal_scalars(mine, theirs):
+            return False
+    return True
+
+
+def _equal_scalars(left: Json, right: Json) -> bool:
     kind, other = type(left), type(right)
-    if kind is other:
-        if kind in _SCALARS:
-            return bool(left == right)
-        if kind is list:
-            return len(left) == len(right) and all(map(equal, left, right))
-        return left.keys() == right.keys() and all(equal(value, right[key]) for key, value in left.items())
-    return bool(left == right) if {kind, other} == {int, float} else False
+    if kind is other or {kind, other} == {int, float}:
+        return bool(left == right)
+    return False
 
 
 def identity(value: Json) -> Any:
-    """A hashable that is the same for two values exactly when they are equal."""
-    if isinstance(value, bool) or value is None:
-        return (name_of(value), value)
-    if isinstance(value, list):
-        return ("list", tuple(map(identity, value)))
-    if isinstance(value, dict):
-        return ("object", tuple(sorted((key, identity(part)) for key, part in value.items())))
-    return value
+    """A hashable that is the same for two values exactly when they are equal. Flat, so hashing does not recurse."""
+    if not isinstance(value, list | dict):
+        return (type(value) is bool, value)
+    made: list[Any] = []
+    todo: list[Any] = [value]
+    while todo:
+        part = todo.pop()
+        if isinstance(part, list):
+            made.append(("list", len(part)))
+            todo.extend(part)
+        elif isinstance(part, dict):
+            names = sorted(part)
+            made.append(("object", tuple(names)))
+            todo.extend(part[name] for name in names)
+        else:
+            made.append((type(part) is bool, part))
+    return tuple(made)
 
 
 def is_number(value: Json) -> bool:
     return type(value) is int or type(value) is float
 
 
-def number(value: float | int) -> Json:
+def number(value: Any) -> Json:
     """A computed number: an integral float below 2^63 is an integer, an integer beyond 63 bits or no number fails."""
     if type(value) is int:
         if -INTEGER_LIMIT < value < INTEGER_LIMIT:

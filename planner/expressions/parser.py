@@ -281,7 +281,7 @@ def add_dollars(source: str) -> str:
 
 _SCOPE: Final = frozenset({"item", "acc", "index"})
 _DOLLARS: Final = re.compile(
-    r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|(?<![\w.$-])(?:item|acc|index)(?![\w(-])(?![ \t\r\n]*\()|\$[\w-]+|\.[\w-]+""",
+    r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[{,]\s*(?:item|acc|index)\s*:|(?<![\w.$-])(?:item|acc|index)(?![\w(-])(?!\s*\()|\$[\w-]+|\.[\w-]+""",
     re.DOTALL,
 )
 

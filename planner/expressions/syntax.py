@@ -1,7 +1,7 @@
 """The syntax tree of an expression (canonical.md §3). Data only; positions count from 1.
 
-Flat chains (``a + b + c``, ``a && b && c``, ``$a.b.c``) are one node with a tuple of parts, so that nothing that walks a
-tree recurses deeper than the nesting limit of the language (64).
+Flat chains (``a + b + c``, ``a && b && c``, ``$a.b.c``) are one node with a tuple of parts,
+which is walked in a loop. What else stands inside one another is bounded: the nesting limit (64) times the grammar's levels.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Unary:
 
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
-    """``first op a op b …`` from left to right; all of ``+ -`` or all of ``* / %``. Each part has its operator's place."""
+    """``first op a op b …`` from left to right; all of ``+ -`` or all of ``* / %``. Each has its operator's place."""
 
     at: At
     first: Node
@@ -148,32 +148,29 @@ PER_ELEMENT = frozenset({"any", "all", "filter", "map", "count", "sum"})
 """Functions whose second argument is evaluated for each element, under ``$item`` and ``$index``."""
 
 
+def per_element(node: Node) -> bool:
+    """A call whose second argument is evaluated for each element, under ``$item`` and ``$index``."""
+    return isinstance(node, Call) and node.name in PER_ELEMENT and len(node.args) == 2
+
+
 def children(node: Node) -> Iterator[Node]:
     """The parts of a node, left to right."""
     match node:
         case Path():
             yield node.base
-            for segment in node.segments:
-                if isinstance(segment, Index):
-                    yield segment.key
-        case Call():
-            yield from node.args
-        case Group():
-            yield node.inner
-        case ListOf():
-            yield from node.items
-        case ObjectOf():
-            yield from (value for _, value in node.pairs)
-        case Unary():
-            yield node.operand
+            yield from (segment.key for segment in node.segments if isinstance(segment, Index))
         case Arithmetic():
             yield node.first
             yield from (part for _, part, _ in node.rest)
+        case ObjectOf():
+            yield from (value for _, value in node.pairs)
+        case Call(args=parts) | ListOf(items=parts) | Logic(parts=parts):
+            yield from parts
         case Compare():
             yield from (node.left, node.right)
-        case Logic():
-            yield from node.parts
         case Choice():
             yield from (node.test, node.yes, node.no)
+        case Group(inner=part) | Unary(operand=part):
+            yield part
         case _:
             return

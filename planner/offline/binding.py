@@ -18,7 +18,7 @@ from ...values import Json
 from ..options import Options
 from .literals import Masked, beside, is_for
 from .shapes import Shape
-from .sources import COMMON, Source, Wanted, alike, by_name, lists, misfit, nearest, whole
+from .sources import COMMON, Source, Wanted, alike, by_name, lists, misfit, nearest, projected, whole
 from .words import nouns_of, stems
 
 _CONTENT: Final = frozenset(stems("text content body message data document input payload value summary"))
@@ -176,7 +176,8 @@ class _Task:
     def _found(self, name: str) -> bool:
         """A value in sight of that name, that form, or that content."""
         wanted = self._wanted(name)
-        ref = by_name(wanted, self._sources) or whole(wanted, self._sources) or self._content(wanted)
+        ref = by_name(wanted, self._sources) or whole(wanted, self._sources)
+        ref = ref or projected(wanted, self._sources) or self._content(wanted)
         if ref is not None:
             self.bound.inputs[name] = ref
             return True

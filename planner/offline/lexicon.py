@@ -42,7 +42,7 @@ SAME: Final = (
     "calculate compute determine",
     "score rate rank",
     "search browse",
-    "send deliver dispatch email message",
+    "send deliver dispatch",
     "update change modify edit",
     "customer client",
     "charge bill",

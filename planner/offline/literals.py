@@ -88,7 +88,7 @@ def mask(prompt: str, names: frozenset[str] = frozenset()) -> Masked:
 
 def as_text(text: str) -> str:
     """A constant as a template means it: a dollar before a name is doubled, so that it stays a dollar."""
-    return re.sub(r"\$(?=[A-Za-z_{])", "$$$$", text)
+    return re.sub(r"\$(?=[A-Za-z_{])", "$$", text)
 
 
 def relaxed(text: str) -> dict[str, Json] | None:

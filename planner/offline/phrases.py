@@ -112,6 +112,11 @@ def joined(pieces: Iterable[Piece]) -> tuple[Phrase, ...]:
 def _attach_else(made: list[Phrase], body: tuple[Phrase, ...]) -> bool:
     """Gives ``body`` to the last condition that has no else yet; False when there is none."""
     match made[-1]:
+        case If(occasion=True, then=inner) as last if inner:
+            within = list(inner)
+            attached = _attach_else(within, body)
+            made[-1] = replace(last, then=tuple(within))
+            return attached
         case If(otherwise=()) as last:
             made[-1] = replace(last, otherwise=body)
             return True

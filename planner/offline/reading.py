@@ -33,7 +33,7 @@ _LEAD_IN: Final = re.compile(
     _I,
 )
 _THEN: Final = re.compile(r"\s*(?:,|;)?\s*\b(?:and\s+)?(?:then|after that|afterwards|finally)\b[\s,]*|\s*;\s*", _I)
-_LIST: Final = re.compile(r"\s*,\s*(?:and\s+|as well as\s+)?|\s+and\s+|\s+as well as\s+", _I)
+_LIST: Final = re.compile(r"\s*,(?!\d)\s*(?:and\s+|as well as\s+)?|\s+and\s+|\s+as well as\s+", _I)
 _STARTER: Final = re.compile(
     r"(?:[,;:]\s*|\s+)(?:(?:and|but|then)\s+)*(?=(?:for\s+(?:each|every)|otherwise|or else|else|in parallel,)\b)|"
     r"[,;]\s*(?:(?:and|but|then)\s+)*(?=(?:if|unless|when)\b)|\s+(?:and|then)\s+(?=(?:if|unless)\b)",
@@ -194,8 +194,10 @@ class _Reader:
     def _if(self, word: str, rest: str) -> Iterator[Piece]:
         """``if COND, THEN[, otherwise ELSE]``; the condition ends at "then" or at the comma."""
         rest, otherwise = _split_else(rest)
-        cut = re.search(r"\s*,?\s*\bthen\b\s*|\s*[,:]\s*", rest, _I)
+        cut = re.search(r"\s*,?\s*\bthen\b\s*|\s*(?:,(?!\d)|:)\s*", rest, _I)
         condition, body = (rest[: cut.start()], rest[cut.end() :]) if cut else self._at_verb(rest)
+        if cut and ":" in cut[0] and self._at_verb(condition)[1]:  # "if it is valid return sent: true"
+            condition, body = self._at_verb(rest)
         kind = word.lower()
         yield If(
             condition.strip(), self._all(body), self._all(otherwise), kind == "unless", occasion=kind.startswith("when")
@@ -204,7 +206,7 @@ class _Reader:
     def _at_verb(self, text: str) -> tuple[str, str]:
         """``it is valid send a welcome``, cut before the instruction; no second part where there is none."""
         before = ""
-        for found in re.finditer(r"[A-Za-z']+", text):
+        for found in re.finditer(r"[A-Za-z']+|\ue000\d+\ue001", text):
             word = found[0].lower()
             goes_on = before in _NO_END or before.endswith("'s") or _IS.match(text, found.end())
             if before and not goes_on and is_verb(word):

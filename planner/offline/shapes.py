@@ -67,6 +67,12 @@ class Shape:
         given = self.schema.get("enum")
         return tuple(given) if isinstance(given, list) else ()
 
+    @property
+    def closed(self) -> bool:
+        """Whether a field that is not declared has no place here (canonical.md §2, "a closed object")."""
+        more = self.schema.get("additionalProperties")
+        return bool(self.fields) and more is not True and not isinstance(more, dict)
+
     def paths(self, depth: int = 2) -> Iterator[tuple[tuple[str, ...], Shape]]:
         """Declared fields and those inside them, outer ones first, down to ``depth`` levels."""
         level: list[tuple[tuple[str, ...], Shape]] = [((), self)]
@@ -86,12 +92,16 @@ class Shape:
         if not shared:
             return False
         if depth and shared == {"object"} and self.fields and target.fields:
-            given = self.fields
-            return all(name in given and given[name].fits(target.fields[name], depth - 1) for name in target.required
-                       if name in target.fields)  # fmt: skip
+            return not (target.closed and self.fields.keys() - target.fields.keys()) and self.covers(target, depth)
         if depth and shared == {"array"}:
             return self.items.fits(target.items, depth - 1)
         return True
+
+    def covers(self, target: Shape, depth: int = 4) -> bool:
+        """Whether an object of this shape has every field that ``target`` requires, of a fitting type."""
+        given = self.fields
+        wanted = [name for name in target.required if name in target.fields]
+        return all(name in given and given[name].fits(target.fields[name], depth - 1) for name in wanted)
 
     def takes(self, value: Json) -> bool:
         """Whether a literal may go here."""

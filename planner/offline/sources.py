@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from ...values import Json
 from .shapes import Shape
 from .words import same_name, split, stems
 
@@ -103,18 +104,28 @@ def misfit(wanted: Wanted, sources: Sequence[Source]) -> str | None:
     return None
 
 
-def whole(wanted: Wanted, sources: Sequence[Source]) -> str | None:
-    """A reference to a whole value that the field is named after (``order``, of ``getOrder``) or has the form of."""
+def whole(wanted: Wanted, sources: Sequence[Source]) -> Json:
+    """A whole value that the field is named after (``order``, of ``getOrder``) or has the form of; else None.
+
+    A reference, or an object of references where the value has fields too many.
+    """
+    about = set(stems(wanted.name))
     for source in nearest(sources):
         if _stands_for(wanted, source):
             return source.ref
-    for source in nearest(sources):
         if (
-            wanted.shape.kinds == {"object"}
+            about
+            and about <= source.nouns
+            and source.makes
             and wanted.shape.required
-            and source.shape.fields
-            and source.shape.fits(wanted.shape)
+            and source.shape.covers(wanted.shape)
         ):
+            shared = [name for name, shape in source.shape.fields.items()
+                      if name in wanted.shape.fields and shape.fits(wanted.shape.fields[name])]  # fmt: skip
+            return {name: source.at([name]) for name in shared} or None
+    for source in nearest(sources):
+        formed = wanted.shape.kinds == {"object"} and wanted.shape.required and source.shape.fields
+        if formed and source.shape.fits(wanted.shape):
             return source.ref
     return None
 
@@ -123,6 +134,28 @@ def _stands_for(wanted: Wanted, source: Source) -> bool:
     about = set(stems(wanted.name))
     formed = source.shape.known and bool(wanted.shape.required)
     return bool(about) and about <= source.nouns and source.shape.fits(wanted.shape) and (source.makes or formed)
+
+
+def projected(wanted: Wanted, sources: Sequence[Source]) -> str | None:
+    """A template for a list that the field is named after, of whose elements only the declared fields have a place."""
+    about = set(stems(wanted.name))
+    if wanted.shape.kinds != {"array"} or not wanted.shape.items.required:
+        return None
+    for source in nearest(sources):
+        for ref, items, names in lists(source):
+            if about & names and items.fields and items.covers(wanted.shape.items):
+                element = Source("$item", items)
+                parts = [
+                    f"{_key(name)}: {element.at([name])}"
+                    for name, shape in wanted.shape.items.fields.items()
+                    if name in items.fields and items.fields[name].fits(shape)
+                ]
+                return f"${{map({ref}, {{{', '.join(parts)}}})}}"
+    return None
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) else _quoted(name)
 
 
 def lists(source: Source) -> Iterator[tuple[str, Shape, frozenset[str]]]:

@@ -20,6 +20,7 @@ _DETAIL: Final = re.compile(r"\b(?:with|containing|including|about|using|from|of
 
 
 _LOOK_UP: Final = re.compile(r"\blook(?:s|ed|ing)?\s+up\b", re.IGNORECASE)
+_FILLER: Final = re.compile(r"\b(?:make sure|be sure|ensure)\b(?:\s+(?:to|that)\b)?", re.IGNORECASE)
 _BY_ID: Final = 100
 """The score of a tool that is named by its id."""
 _CLAUSE: Final = 300
@@ -45,7 +46,7 @@ def stem(word: str) -> str:
 
 def split(name: str) -> list[str]:
     """The words of a text or an identifier, in lower case: ``sendWelcome_email`` -> send, welcome, email."""
-    text = _LOOK_UP.sub("lookup", name.replace("’", "'").replace("'s ", " "))
+    text = _LOOK_UP.sub("lookup", _FILLER.sub("", name.replace("’", "'").replace("'s ", " ")))
     return [word.lower() for word in _WORD.findall(text)]
 
 
@@ -63,6 +64,9 @@ def same_name(left: str, right: str) -> bool:
 _GROUPS: Final = {stem(word): stem(group.split()[0]) for group in SAME for word in group.split()}
 _VERB_STEMS: Final = frozenset(stem(verb) for verb in VERBS)
 _GENERIC_STEMS: Final = frozenset(stem(verb) for verb in GENERIC)
+_ALSO_NOUN_STEMS: Final = frozenset(stem(verb) for verb in ALSO_NOUNS)
+_WRITING: Final = frozenset(stem(word) for word in ("email", "message", "mail", "text"))
+"""Verbs that mean to send what they name."""
 _MAKING_STEMS: Final = frozenset(stem(verb) for verb in MAKING)
 
 
@@ -147,8 +151,11 @@ class _Clause:
 
     @classmethod
     def of(cls, text: str) -> _Clause:
-        verb = verb_of(text)
-        return cls(text, frozenset(meanings(text)), _GROUPS.get(verb, verb) if verb else None)
+        verb, heard = verb_of(text), frozenset(meanings(text))
+        if verb in _WRITING:  # "email the customer", but not "email validation"
+            told = _OBJECT_AFTER.search(text) is not None
+            return cls(text, heard | {stem("send")} if told else heard, stem("send") if told else None)
+        return cls(text, heard, _GROUPS.get(verb, verb) if verb else None)
 
 
 class Matcher:
@@ -179,9 +186,8 @@ class Matcher:
             own = None if detail else self.best(piece)
             other = self.best(before[:_CLAUSE]) if own else None
             return own is not None and other is not None and own.tool.id != other.tool.id
-        if len(said) == 1 or (said[0] in ALSO_NOUNS and not _OBJECT_AFTER.search(piece)):
-            return self.best(piece) is not None
-        return True
+        noun = stem(said[0]) in _ALSO_NOUN_STEMS and not _OBJECT_AFTER.search(piece)
+        return not noun or self.best(piece) is not None
 
     def best(self, clause: str) -> Match | None:
         """The tool a clause means, if any."""
@@ -195,8 +201,9 @@ class Matcher:
 
 
 def nouns_of(tool: ToolSpec) -> frozenset[str]:
-    """The things a tool is about: the words of its id that are no verbs."""
-    return frozenset(root for root in (stem(word) for word in split(tool.id)) if root not in _VERB_STEMS)
+    """The things a tool is about: the words of its id but the verb it begins with."""
+    first, *rest = stems(tool.id) or ("",)
+    return frozenset(rest) if first in _VERB_STEMS else frozenset((first, *rest))
 
 
 def makes(tool: ToolSpec) -> bool:

@@ -38,7 +38,7 @@ class DynamicFlow:
         joins: Iterable[Join] = (),
         model: str | None = None,
         options: Mapping[str, Json] | Options | None = None,
-        input: Json = ABSENT,  # noqa: A002 - the field's name
+        input: Json = ABSENT,
         engine: Engine | None = None,
         db: str | os.PathLike[str] | None = None,
     ) -> Flow:
@@ -75,7 +75,7 @@ class DynamicFlow:
         plan: Json | ir.Plan = None,
         tools: Iterable[Any] = (),
         joins: Iterable[Join] = (),
-        input: Json = None,  # noqa: A002 - the field's name
+        input: Json = None,
         model: str | None = None,
         options: Mapping[str, Json] | Options | None = None,
         run_id: str | None = None,
@@ -103,7 +103,7 @@ class DynamicFlow:
         plan: Json | ir.Plan = None,
         tools: Iterable[Any] = (),
         joins: Iterable[Join] = (),
-        input: Json = None,  # noqa: A002 - the field's name
+        input: Json = None,
         model: str | None = None,
         options: Mapping[str, Json] | Options | None = None,
         run_id: str | None = None,

@@ -95,7 +95,9 @@ class Flow:
 
     def inspect(self) -> Inspection:
         """What a reviewer wants to know: steps, complexity, graph, data flow, potential issues."""
-        return inspect_plan(self._plan, self.registry.specs, self._certificate)
+        return inspect_plan(
+            self._plan, self.registry.specs, self._certificate, options=self.options, joined=self._check.joined
+        )
 
     def mermaid(self) -> str:
         """The plan as a Mermaid flowchart."""
@@ -132,7 +134,7 @@ class Flow:
 
     async def run_collect(
         self,
-        input: Json = None,  # noqa: A002 - the field's name
+        input: Json = None,
         *,
         run_id: str | None = None,
         options: Mapping[str, Json] | Options | None = None,
@@ -150,7 +152,7 @@ class Flow:
 
     async def run(
         self,
-        input: Json = None,  # noqa: A002 - the field's name
+        input: Json = None,
         *,
         run_id: str | None = None,
         options: Mapping[str, Json] | Options | None = None,
@@ -158,7 +160,7 @@ class Flow:
         derived: bool = True,
         engine: Engine | None = None,
     ) -> AsyncIterator[Event]:
-        """Run it once and yield its events as they happen, up to ``flow-complete``. Raises InputInvalid and as above."""
+        """Run it once and yield its events as they happen, up to ``flow-complete``. Raises InputInvalid too."""
         async with self._on(engine) as opened:
             run = await self._start(opened, input, run_id, options, labels)
             raise_if_refused(run)

@@ -83,7 +83,8 @@ def read_options(whole: str | None, single: Sequence[str]) -> Options:
     """Options of ``--options`` and, over them, of ``--option NAME=VALUE``. Raises UsageError."""
     given = json_argument(whole, "--options") if whole is not None else {}
     if not isinstance(given, dict):
-        raise UsageError("INVALID_OPTION", f"--options is {type(given).__name__}, expected an object: '{{\"maxSteps\": 10}}'")
+        message = f"--options is {type(given).__name__}, expected an object: '{{\"maxSteps\": 10}}'"
+        raise UsageError("INVALID_OPTION", message)
     for pair in single:
         name, equals, text = pair.partition("=")
         if not equals or not name:

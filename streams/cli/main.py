@@ -80,7 +80,7 @@ def run(
     prompt: Prompt = None,
     plan: PlanFile = None,
     tools: Tools = None,
-    input: Annotated[  # noqa: A002 - the option's name
+    input: Annotated[
         str | None,
         typer.Option("--input", "-i", metavar="JSON|@FILE", help="The run's input; @- is standard input."),
     ] = None,
@@ -113,7 +113,7 @@ def run(
 def plan(
     prompt: Annotated[str, typer.Option("--prompt", "-p", metavar="TEXT", help="What is to be done.")],
     tools: Tools = None,
-    input: Annotated[  # noqa: A002 - the option's name
+    input: Annotated[
         str | None,
         typer.Option("--input", "-i", metavar="JSON|@FILE", help="An example; only names and types are looked at."),
     ] = None,

@@ -7,7 +7,7 @@ appended for readers and never folded. On the wire an event is JSON with camelCa
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
@@ -27,6 +27,12 @@ class Event(BaseModel):
         frozen=True, extra="allow", alias_generator=to_camel, populate_by_name=True, serialize_by_alias=True
     )
     folded: ClassVar[bool] = True
+
+    if TYPE_CHECKING:
+
+        @property
+        def type(self) -> str:
+            """Every kind has its own, as a field."""
 
     id: str
     """Never random: runId/nodeId|-/2.0|-/attempt/type, then what tells two of them apart."""

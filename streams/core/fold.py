@@ -8,12 +8,13 @@ The rules of the kinds of nodes are in ``leaves``, ``owners``, ``collections``; 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
 
 from ...planner.options import Options
-from ...values import Json, decode
+from ...values import Json, canonical, decode
 from . import collections, events, graph, leaves, lifecycle, owners
 from .commands import Command, Dispatch, Plan, StartTimer
 from .events import SEMANTICS, Event
@@ -88,6 +89,19 @@ def _work_off(turn: Turn) -> None:
             return
 
 
+_NO_OPTIONS = Options()
+
+
+def options_of(given: Json) -> Options:
+    """The options of a request; those of most requests are none, and validating costs more than a step."""
+    return _options(canonical(given)) if given else _NO_OPTIONS
+
+
+@lru_cache(maxsize=256)
+def _options(text: bytes) -> Options:
+    return Options.model_validate(decode(text))
+
+
 # --- facts: each handler says whether the fact was accepted -------------------------------------------------------
 
 
@@ -97,7 +111,7 @@ def _flow_requested(turn: Turn, event: events.FlowRequested) -> bool:
         return False
     request = event.request
     state.request = {key: value for key, value in request.items() if key != "input"}
-    state.options = Options.model_validate(request.get("options") or {})
+    state.options = options_of(request.get("options"))
     state.root_run_id = str(request.get("rootRunId") or state.run_id)
     state.tenant = event.tenant
     state.started_at = event.timestamp
@@ -116,7 +130,7 @@ def _plan_published(turn: Turn, event: events.PlanPublished) -> bool:
     if state.status != "planning":
         return False
     try:
-        state.program = program_of(event.plan)
+        state.program = program_of(event.plan, event.plan_hash)
     except (ValidationError, ValueError) as error:
         raise CannotFold(f"the plan of {event.id} cannot be read: {error}") from error
     state.policies, state.joined, state.tools = event.policies, event.joined, event.tools

@@ -6,16 +6,16 @@ A closure's context is a :class:`~.state.Frame`. Where a value lives is known fr
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any, Final, TypeAlias
 
 from ...planner import ir
 from ...planner.expressions import Bound, Expression, Name, parse
 from ...planner.scope import RESERVED, Binding, Layout, Place, lay_out
 from ...planner.templates import parse_template
-from ...values import Json, canonical
+from ...values import Json, canonical, digest
 from .state import Frame
 
 Getter: TypeAlias = Callable[[Frame], Json]
@@ -102,16 +102,25 @@ ROOT_GETTERS: Final[dict[str, Getter]] = {
 }
 
 
-@lru_cache(maxsize=256)
-def _compiled(text: bytes) -> Program:
-    from ...values import decode
-
-    return compile_plan(ir.Plan.model_validate(decode(text)))
+_COMPILED: Final[OrderedDict[tuple[str, bytes], Program]] = OrderedDict()
+_MOST_COMPILED: Final = 256
 
 
-def program_of(plan: Json) -> Program:
-    """The compiled form of a canonical plan; the same plan is compiled once. Raises ValueError for what is none."""
-    return _compiled(canonical(plan))
+def program_of(plan: Json, plan_hash: str | None) -> Program:
+    """The compiled form of a canonical plan; the same plan is compiled once. Raises ValueError for what is none.
+
+    ``plan_hash`` and the metadata, which it does not cover, say whether it is the same: hashing 5 000 nodes again for
+    every run would cost more than running them.
+    """
+    if not isinstance(plan, dict):
+        raise ValueError("a plan is an object")
+    key = (plan_hash or digest(plan), canonical(plan.get("metadata")))
+    found = _COMPILED.get(key)
+    if found is None:
+        found = _COMPILED[key] = compile_plan(ir.Plan.model_validate(plan))
+        if len(_COMPILED) > _MOST_COMPILED:
+            _COMPILED.popitem(last=False)
+    return found
 
 
 def compile_plan(plan: ir.Plan) -> Program:

@@ -21,17 +21,15 @@ from typing import Any, Self
 import uuid_utils
 
 from ...errors import (
-    DynamicFlowError,
     InputInvalid,
     JournalError,
-    PlanInvalid,
     PlanningFailed,
     RunExists,
     RunNotFound,
     UsageError,
 )
 from ...planner import ir
-from ...planner.check import Check, check_input, check_plan, unsupported
+from ...planner.check import Check, check_plan
 from ...planner.options import Options
 from ...tools.joins import Join
 from ...tools.registry import ToolRegistry
@@ -68,11 +66,13 @@ class Engine:
         resume: bool | Collection[str] = True,
         model: str | None = None,
         drain_s: float = DRAIN_S,
+        drive: bool = True,
     ) -> None:
         self.registry = ToolRegistry.from_tools(tools, joins)
         self.joins = tuple(self.registry.joins.values())
         self.clock: Clock = clock or SystemClock()
         self._journal_of, self._resume, self._model, self._drain_s = journal_of, resume, model, drain_s
+        self._drive = drive
         self._runner: Runner | None = None
         self._desk = Desk(self)
         self._controls = 0
@@ -83,7 +83,8 @@ class Engine:
         """An engine on a SQLite file, made if it is not there. One process at a time owns it.
 
         Settings: ``tools``, ``joins``, ``resume`` (True: go on with all unfinished runs; or the ids of some), ``model``,
-        ``drain_s`` (seconds that running steps are waited for on leaving). Entering raises JournalError for a file that
+        ``drain_s`` (seconds that running steps are waited for on leaving), ``drive`` (False: record what is asked of
+        runs and what follows from it, but start no step, so no tools are needed). Entering raises JournalError for a file that
         is owned by another process, read-only, corrupt, or from a newer version.
         """
         file = Path(path)
@@ -119,6 +120,7 @@ class Engine:
             command=self._desk.take,
         )
         self._runner = runner
+        runner.draining = not self._drive
         runner.host.start()
         try:
             if self._resume is not False:
@@ -171,15 +173,18 @@ class Engine:
 
     def check(self, plan: Json | ir.Plan, *, options: Options | None = None) -> Check:
         """Everything that is wrong with a plan for this engine's tools, and its certificate."""
+        return self._accepted(plan, options or planning.DEFAULTS).check
+
+    def _accepted(self, plan: Json | ir.Plan, options: Options) -> planning.Accepted:
         if isinstance(plan, ir.Plan):
             plan = plan.to_json()
         text = plan if isinstance(plan, str | bytes) else _text_of(plan)
-        return self._checked(text, (options or Options()).model_dump_json())
+        return self._checked(text, options.model_dump_json(exclude_defaults=True))
 
-    def _check_text(self, text: str | bytes, options: str) -> Check:
-        return check_plan(
-            text, tools=self.registry.specs, joins=self.joins, options=Options.model_validate_json(options)
-        )
+    def _check_text(self, text: str | bytes, options: str) -> planning.Accepted:
+        chosen = Options.model_validate_json(options)
+        check = check_plan(text, tools=self.registry.specs, joins=self.joins, options=chosen)
+        return planning.Accepted(check, self.registry.specs)
 
     async def start(
         self,
@@ -209,36 +214,24 @@ class Engine:
             refused = InputInvalid("INPUT_INVALID", f"the input is not JSON: {error}")
             return Run(self, None, rejected_record(ident, refused, self.now()), ident)
         request: dict[str, Json] = {"type": "start", "runId": ident, "input": given}
-        check = None
+        plan = None
         if isinstance(plan_or_prompt, str) and not plan_or_prompt.lstrip().startswith("{"):
             request["prompt"] = plan_or_prompt
             if model or self._model:
                 request["model"] = model or self._model
         else:
-            check = self.check(plan_or_prompt, options=chosen)
-            refusal = self._refusal(check, given, chosen)
+            plan = self._accepted(plan_or_prompt, chosen)
+            refusal = plan.refusal(given, chosen)
             if refusal is not None:
-                return Run(self, None, rejected_record(ident, refusal, self.now(), planning.name_of(check)), ident)
-            request["plan"] = check.plan_hash
-        if chosen != Options():
+                return Run(self, None, rejected_record(ident, refusal, self.now(), planning.name_of(plan.check)), ident)
+            request["plan"] = plan.check.plan_hash
+        if chosen is not planning.DEFAULTS:
             request["options"] = chosen.model_dump(by_alias=True, exclude_defaults=True, mode="json")
         if labels:
             request["labels"] = dict(labels)
-        return await self._begin(ident, request, check)
+        return await self._begin(ident, request, plan)
 
-    def _refusal(self, check: Check, given: Json, options: Options) -> DynamicFlowError | None:
-        if not check.valid or check.plan is None:
-            count = len(check.problems)
-            return PlanInvalid("PLAN_INVALID", f"the plan has {count} problem{'s' * (count != 1)}", check.problems)
-        later = unsupported(check.plan, self.registry.specs, options)
-        if later:
-            return PlanInvalid("NOT_SUPPORTED_YET", "the plan needs what this release cannot run", later)
-        missing = check_input(check, given, self.registry.specs)
-        if missing:
-            return InputInvalid("INPUT_INVALID", "the input does not fit the plan", missing)
-        return None
-
-    async def _begin(self, ident: str, request: dict[str, Json], check: Check | None) -> Run:
+    async def _begin(self, ident: str, request: dict[str, Json], plan: planning.Accepted | None) -> Run:
         same = digest({**request, "runId": None})
         known = self.runner.journal.run(ident) if ident not in self.runner.runs else self.runner.runs[ident].row
         if known is not None:
@@ -246,10 +239,10 @@ class Engine:
         now = self.now()
         row = RunRow(
             run_id=ident,
-            status="planning" if check is None else "running",
+            status="planning" if plan is None else "running",
             request_digest=same,
-            plan_hash=check.plan_hash if check else None,
-            name=planning.name_of(check) or str(request.get("prompt", ""))[:80],
+            plan_hash=plan.check.plan_hash if plan else None,
+            name=planning.name_of(plan.check if plan else None) or str(request.get("prompt", ""))[:80],
             created_at=now,
             updated_at=now,
             root_run_id=ident,
@@ -267,8 +260,8 @@ class Engine:
                 request=request,
             )
         ]
-        if check is not None:
-            facts.append(planning.published(ident, check, now))
+        if plan is not None:
+            facts.append(planning.published(ident, plan, now))
         created: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.runner.append(driven, facts, row=row, created=created)
         if not await self._durable(created, driven):
@@ -323,11 +316,11 @@ class Engine:
             if row.status not in ENDED:
                 self._tell_end(driven, rebuilt)
             return driven
-        reason = rebuilt.stopped or self._cannot_run(driven)
+        reason = rebuilt.stopped or (self._cannot_run(driven) if self._drive else None)
         self.runner.runs[row.run_id] = driven
         if reason is not None:
             self.runner.park(driven, reason)
-        else:
+        elif self._drive:
             self.runner.take_up(driven)
         return driven
 
@@ -367,7 +360,7 @@ class Engine:
 
     async def _planned(self, driven: Driven, command: c.Plan) -> None:
         try:
-            fact = await planning.plan_run(command, self.registry.specs, self.joins, self._refusal, self.clock)
+            fact = await planning.plan_run(command, self.registry.specs, self.joins, self.clock)
         except PlanningFailed as failed:
             fact = planning.failed(driven.run_id, failed, self.now())
         self.runner.planned(driven, fact)

@@ -178,6 +178,8 @@ def checked(writes: Sequence[Write]) -> Sequence[Write]:
                 _check_bytes(write, content)
         if write.run is not None:
             _check_row(write, write.run)
+        elif write.create:
+            raise UsageError("USAGE", f"a Write that creates run {write.run_id!r} carries its row")
         if write.consumed is not None and not 0 <= write.consumed <= MAX_ID:
             raise UsageError("USAGE", f"run {write.run_id!r}: {write.consumed} is no id of an inbox command")
     return writes

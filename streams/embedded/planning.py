@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cached_property
 from typing import Any
-import os
 
 from pydantic import ValidationError
 
-from ...errors import DynamicFlowError, PlanningFailed, Problem, UsageError
-from ...planner.check import Check
+from ...errors import DynamicFlowError, InputInvalid, PlanInvalid, PlanningFailed, Problem, UsageError
+from ...planner.check import Check, check_input, unsupported
 from ...planner.options import Options
 from ...planner.planning import PlanRequest, make_plan, planner_for
 from ...tools.joins import Join
@@ -21,13 +22,15 @@ from ..core import commands as c
 from ..core import events as e
 from ..core.events import SEMANTICS, VERSION, event_id
 
-Refusal = Callable[[Check, Json, Options], DynamicFlowError | None]
+DEFAULTS = Options()
 
 
 def options_of(given: Mapping[str, Json] | Options | None) -> Options:
     """Options of a request. Raises UsageError naming every field that is wrong."""
     if isinstance(given, Options):
         return given
+    if not given:
+        return DEFAULTS
     try:
         return Options.model_validate(dict(given or {}))
     except ValidationError as error:
@@ -42,9 +45,55 @@ def name_of(check: Check | None) -> str | None:
     return check.plan.metadata.name if check is not None and check.plan is not None else None
 
 
+class Accepted:
+    """A plan that was checked, with what every run of it needs worked out once."""
+
+    def __init__(self, check: Check, tools: Mapping[str, ToolSpec]) -> None:
+        self.check, self._tools = check, tools
+        self._refusals: dict[object, tuple[Problem, ...]] = {}
+
+    @cached_property
+    def fields(self) -> dict[str, Any]:
+        """The fields of ``plan-published``."""
+        check = self.check
+        if check.plan is None or check.certificate is None:
+            raise ValueError("only a valid plan is published")
+        policies: dict[str, dict[str, Json]] = {name: dict(policy) for name, policy in check.policies.items()}
+        return {
+            "plan_hash": check.plan_hash,
+            "plan": check.plan.to_json(),
+            "certificate": check.certificate.to_json(),
+            "tools": {name: str(policy["digest"]) for name, policy in policies.items()},
+            "policies": {name: {k: v for k, v in policy.items() if k != "digest"} for name, policy in policies.items()},
+            "joined": {node: list(sources) for node, sources in check.joined.items()},
+        }
+
+    def refusal(self, given: Json, options: Options) -> DynamicFlowError | None:
+        """Why a run of it cannot start with this input; None when it can."""
+        check = self.check
+        if not check.valid or check.plan is None:
+            count = len(check.problems)
+            return PlanInvalid("PLAN_INVALID", f"the plan has {count} problem{'s' * (count != 1)}", check.problems)
+        plan = check.plan
+        later = self._once(options.model_dump_json(exclude_defaults=True), lambda: unsupported(plan, self._tools, options))
+        if later:
+            return PlanInvalid("NOT_SUPPORTED_YET", "the plan needs what this release cannot run", later)
+        # what the input lacks depends on its top-level names alone
+        names = frozenset(given) if isinstance(given, dict) else None
+        missing = self._once(names, lambda: check_input(check, given, self._tools))
+        return InputInvalid("INPUT_INVALID", "the input does not fit the plan", missing) if missing else None
+
+    def _once(self, key: object, work: Callable[[], tuple[Problem, ...]]) -> tuple[Problem, ...]:
+        if key not in self._refusals:
+            if len(self._refusals) > 100:
+                self._refusals.clear()
+            self._refusals[key] = work()
+        return self._refusals[key]
+
+
 def published(
     run_id: str,
-    check: Check,
+    plan: Accepted,
     at: str,
     *,
     source: str = "given",
@@ -54,21 +103,13 @@ def published(
     execution_ms: float | None = None,
 ) -> e.PlanPublished:
     """The fact that a run's plan is this one, with all that the fold must know of the tools it uses."""
-    if check.plan is None or check.certificate is None:
-        raise ValueError("only a valid plan is published")
-    policies: dict[str, dict[str, Json]] = {name: dict(policy) for name, policy in check.policies.items()}
     return e.PlanPublished(
         id=event_id(run_id, None, None, None, "plan-published", 0),
         run_id=run_id,
         timestamp=at,
         v=VERSION,
         semantics=SEMANTICS,
-        plan_hash=check.plan_hash,
-        plan=check.plan.to_json(),
-        certificate=check.certificate.to_json(),
-        tools={name: str(policy["digest"]) for name, policy in policies.items()},
-        policies={name: {k: v for k, v in policy.items() if k != "digest"} for name, policy in policies.items()},
-        joined={node: list(sources) for node, sources in check.joined.items()},
+        **plan.fields,
         source=source,
         model=model,
         usage=usage,
@@ -96,7 +137,7 @@ def failed(run_id: str, error: PlanningFailed | DynamicFlowError, at: str) -> e.
 
 
 async def plan_run(
-    command: c.Plan, tools: Mapping[str, ToolSpec], joins: Sequence[Join], refusal: Refusal, clock: Clock
+    command: c.Plan, tools: Mapping[str, ToolSpec], joins: Sequence[Join], clock: Clock
 ) -> e.PlanPublished | e.PlanningFailed:
     """Ask the planner. Raises PlanningFailed."""
     request = command.request
@@ -113,13 +154,14 @@ async def plan_run(
     )
     now = datetime.fromtimestamp(clock.now_ms() / 1000, UTC)
     planned = await make_plan(asked, planner_for(asked.model, os.environ), now=now)
-    refused = refusal(planned.check, request.get("input"), options)
+    plan = Accepted(planned.check, tools)
+    refused = plan.refusal(request.get("input"), options)
     at = stamp(clock.now_ms())
     if refused is not None:
         return failed(command.run_id, refused, at)
     return published(
         command.run_id,
-        planned.check,
+        plan,
         at,
         source=planned.source,
         model=planned.model,

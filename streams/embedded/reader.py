@@ -60,8 +60,7 @@ class SqliteReader:
         try:
             if not database.recognise(connection, path):
                 raise database.empty(path)
-            if size <= CHECK_READER_BYTES:
-                database.check_pages(connection, path)
+            database.check_pages(connection, path, "all" if size <= CHECK_READER_BYTES else "runs")
             reader = cls(connection, path)
             reader._seen = reader._version()
         except JournalError:
@@ -237,7 +236,7 @@ class SqliteReader:
     def verify(self) -> None:
         """Read everything there is. Raises JOURNAL_CORRUPT at the first damage."""
         with self._lock:
-            database.check_pages(self._open(), self.path)
+            database.check_pages(self._open(), self.path, "all")
         for row in self.runs(newest_first=False):
             for _ in self.read(row.run_id):
                 pass

@@ -61,7 +61,7 @@ class Run:
         timers = driven.state.timers.values()
         if any(timer.kind == "deadline" and timer.node_id is not None for timer in timers):
             return True
-        due = min((timer.due_ms for timer in timers if timer.node_id is not None), default=None)
+        due = min((timer.due_ms for timer in timers), default=None)  # the run's own deadline moves it on as well
         return due is not None and max_wait is not None and due - self._engine.clock.now_ms() > max_wait * 1000
 
     def _standing(self, driven: Driven) -> dict[str, Json]:

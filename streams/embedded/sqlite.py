@@ -253,10 +253,11 @@ def _examine(path: str, size: int) -> bool:
         return False
     with guarded(path), closing(database.connect(path, "ro")) as look:
         there = database.recognise(look, path)
-        if there and size <= CHECK_ALWAYS_BYTES:
-            database.check_pages(look, path)
-        elif there and size <= CHECK_AFTER_CRASH_BYTES and read_owner(look) is not None:
-            database.check_pages(look, path, every_index=False)
+        if there:
+            crashed = read_owner(look) is not None
+            database.check_pages(look, path, "all" if size <= CHECK_ALWAYS_BYTES else "runs")
+            if crashed and CHECK_ALWAYS_BYTES < size <= CHECK_AFTER_CRASH_BYTES:
+                database.check_pages(look, path, "pages")
     wal.check(path)
     return there
 

@@ -12,11 +12,11 @@ from dynamicflow.planner.check import check_plan
 from dynamicflow.tools.loader import LoadedTools
 from dynamicflow.tools.registry import ToolRegistry
 from dynamicflow.tools.settings import KEYWORDS
-from tests.examples.example_flows import DOCS, Block, blocks, output, page_tools
+from tests.examples.example_flows import DOCS, Block, blocks, output, page_tools, run
 
 PAGE = "plan-language.md"
 BLOCKS = blocks(PAGE)
-KINDS = {"plan", "nodes", "input", "output", "templates", "expressions"}
+KINDS = {"plan", "nodes", "input", "output", "templates", "expressions", "later"}
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +48,15 @@ class TestThePlanLanguagePage:
     @pytest.mark.parametrize("block", of_kind("nodes"))
     def test_its_nodes_are_valid(self, block: Block, loaded: LoadedTools) -> None:
         assert problems({"version": "1.0", "nodes": block.value}, loaded) == []
+
+    @pytest.mark.parametrize("block", of_kind("later"))
+    def test_what_it_says_cannot_run_yet_is_checked_and_refused(self, block: Block, loaded: LoadedTools) -> None:
+        plan = {"version": "1.0", "nodes": block.value}
+
+        refused = run(plan, loaded, {})["error"]["details"]["problems"]
+
+        assert problems(plan, loaded) == []
+        assert [problem["code"] for problem in refused] == ["NOT_SUPPORTED_YET"] * len(block.value)
 
     @pytest.mark.parametrize("block", of_kind("templates"))
     def test_its_templates_become_the_values_beside_them(self, block: Block, loaded: LoadedTools) -> None:

@@ -16,7 +16,7 @@ import pytest
 
 from dynamicflow.errors import JournalError
 from dynamicflow.streams.embedded.inbox import await_reply, post
-from dynamicflow.streams.embedded.journal import Committed, Posted, Write
+from dynamicflow.streams.embedded.journal import Committed, Journal, Posted, Write
 from dynamicflow.streams.embedded.owner import owner_of
 from dynamicflow.streams.embedded.sqlite import SqliteJournal, SqliteReader
 from tests.journal.journal_kit import CHILD_ENV, WAIT_S, Listener, Place, begin, bodies, row, store
@@ -190,9 +190,12 @@ with SqliteReader.open(sys.argv[1]) as reader:
 class TestCommandsFromOtherProcesses:
     def test_are_answered(self, file: Place) -> None:
         listener = Listener()
-        listener.on_command = lambda commands: [  # type: ignore[assignment, method-assign]
-            journal.reply(posted.id, {"saw": posted.command}) for posted in commands
-        ]
+
+        def answer(commands: list[Posted]) -> None:
+            for posted in commands:
+                journal.reply(posted.id, {"saw": posted.command})
+
+        listener.on_command = answer  # type: ignore[method-assign]
         journal = file.open(listener)
         asked = post(file.path, {"type": "cancel", "runId": "a"})
         assert await_reply(file.path, asked, WAIT_S) == {"saw": {"type": "cancel", "runId": "a"}}
@@ -208,13 +211,12 @@ class TestCommandsFromOtherProcesses:
 
     def test_get_in_while_the_owner_writes_as_fast_as_it_can(self, file: Place) -> None:
         heard, stop = Listener(), threading.Event()
-        journal = file.open(heard)
+        journal: Journal
 
         def again(committed: list[Committed]) -> None:
             if not stop.is_set():
                 journal.submit([Write("a", [b"x" * 400]) for _ in committed])
 
-        file.close()
         heard.on_durable = again  # type: ignore[method-assign]
         journal = file.open(heard)
         journal.submit([begin("a", b"x"), *(Write("a", [b"x"]) for _ in range(49))])

@@ -197,7 +197,7 @@ class TestFreeNames:
         assert [(name.name, name.path, name.line, name.column) for name in found] == [
             ("a", ("b", 0, "c"), 1, 1),
             ("d", ("e f",), 2, 2),
-            ("i", (), 2, 11),
+            ("i", (), 2, 12),
         ]
 
     def test_a_path_is_static_up_to_a_projection(self) -> None:

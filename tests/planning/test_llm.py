@@ -1,4 +1,4 @@
-"""The model planner against a real server: what counts as an answer, and what every failure means for the next attempt."""
+"""The model planner against a real server: what counts as an answer, and what a failure means for the next attempt."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def server() -> Iterator[OpenAIServer]:
         yield server
 
 
-async def ask(server: OpenAIServer, *script: Reply, timeout: float = 5, model: str = "m", **more: Any) -> Proposal:
+async def ask(server: OpenAIServer, *script: Reply, patience: float = 5, model: str = "m", **more: Any) -> Proposal:
     server.script(*script)
-    planner = ModelPlanner(api_key=KEY, base_url=server.base_url, timeout=timeout)
+    planner = ModelPlanner(api_key=KEY, base_url=server.base_url, timeout=patience)
     return await planner.propose(asked("check it", validate_email, **more), (), None, model)
 
 
-async def failure(server: OpenAIServer, *script: Reply, timeout: float = 5) -> NoAnswer:
+async def failure(server: OpenAIServer, *script: Reply, patience: float = 5) -> NoAnswer:
     with pytest.raises(NoAnswer) as caught:
-        await ask(server, *script, timeout=timeout)
+        await ask(server, *script, patience=patience)
     return caught.value
 
 
@@ -130,7 +130,7 @@ class TestNoAnswer:
         assert (problem.problem.code, problem.again, problem.fatal) == (code, again, fatal)
 
     async def test_when_the_answer_is_late(self, server: OpenAIServer) -> None:
-        problem = await failure(server, slow(30), timeout=0.1)
+        problem = await failure(server, slow(30), patience=0.1)
         assert problem.problem.code == "TIMEOUT"
         assert "0.1 s" in problem.problem.message
         assert "APITimeoutError" in problem.names

@@ -100,26 +100,27 @@ class TestARepair:
         assert messages(asked("x", validate_email), self.problems, "Sorry!")[2]["content"] == "Sorry!"
 
 
-class TestTheAnswersSchema:
-    plan = {
-        "version": "1.0",
-        "nodes": [
-            {"id": "a", "type": "tool", "toolId": "validateEmail", "inputs": {"email": "$input.email"}},
-            {
-                "id": "b",
-                "type": "conditional",
-                "condition": "$a.valid",
-                "ifTrue": [{"id": "c", "type": "value", "value": 1}],
-            },
-        ],
-        "edges": [{"from": "a", "to": "b"}],
-    }
+PLAN: dict[str, Any] = {
+    "version": "1.0",
+    "nodes": [
+        {"id": "a", "type": "tool", "toolId": "validateEmail", "inputs": {"email": "$input.email"}},
+        {
+            "id": "b",
+            "type": "conditional",
+            "condition": "$a.valid",
+            "ifTrue": [{"id": "c", "type": "value", "value": 1}],
+        },
+    ],
+    "edges": [{"from": "a", "to": "b"}],
+}
 
+
+class TestTheAnswersSchema:
     def fits(self, plan: Any) -> bool:
         return jsonschema_rs.is_valid(answer_schema(asked("x", validate_email, send_welcome)), plan)
 
     def test_takes_a_plan_and_questions(self) -> None:
-        assert self.fits(self.plan)
+        assert self.fits(PLAN)
         assert self.fits({"questions": ["Which?"]})
 
     @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ class TestTheAnswersSchema:
         ids=["unknown tool", "unknown field", "unknown operation"],
     )
     def test_has_a_variant_for_each_tool_and_no_other(self, node: Any) -> None:
-        assert not self.fits({**self.plan, "nodes": [node]})
+        assert not self.fits({**PLAN, "nodes": [node]})
 
     def test_knows_every_operation_that_the_rules_name(self) -> None:
         variants = answer_schema(asked("x", validate_email))["$defs"]["node"]["anyOf"]

@@ -58,7 +58,12 @@ class TestASpecComesFromTheFunction:
 
         spec = greet.spec
         assert (spec.id, spec.name, spec.description) == ("greet", "greet", "Says hello to someone.")
-        assert (spec.timeout_ms, spec.side_effect, spec.retry, spec.validation) == (60_000, "idempotent", None, "strict")
+        assert (spec.timeout_ms, spec.side_effect, spec.retry, spec.validation) == (
+            60_000,
+            "idempotent",
+            None,
+            "strict",
+        )
         assert greet("Ada") == "hello Ada"
         assert greet.__name__ == "greet"
 
@@ -211,7 +216,7 @@ class TestKeywordsOfTheDecorator:
             ({"timeout": "soon"}, "expected seconds or a timedelta"),
             ({"timeout": float("inf")}, "expected a duration"),
             ({"retry": 0}, "at least 1"),
-            ({"retry": {"max": 1}}, "did you mean 'maxAttempts'?"),
+            ({"retry": {"max_attempts": 1}}, "did you mean 'maxAttempts'?"),
             ({"retry": {"jitter": False}}, "always carry jitter"),
             ({"rate_limit": {"maxCalls": 1}}, "windowMs is missing"),
             ({"side_effect": "some"}, "one of 'none', 'idempotent', 'non_idempotent'"),

@@ -163,7 +163,7 @@ def _answer(method: str, url: str, response: httpx2.Response, content: bytes) ->
 def _encoding(response: httpx2.Response) -> str:
     name = response.charset_encoding or "utf-8"
     try:
-        b"".decode(name)
+        b"x".decode(name, "replace")
     except (LookupError, ValueError):  # the server names an encoding that there is not
         return "utf-8"
     return name

@@ -25,7 +25,7 @@ class Written(TypedDict):
 def text_split(
     text: Text,
     separator: Annotated[str, Field(description="What stands between the parts; empty: any blanks")] = "",
-    limit: Annotated[int, Field(ge=1, description="The most parts; the last one keeps the rest")] | None = None,
+    limit: Annotated[int | None, Field(ge=1, description="The most parts; the last one keeps the rest")] = None,
 ) -> Parts:
     """Splits a text into its parts. Returns {parts}."""
     return {"parts": text.split(separator or None, -1 if limit is None else limit - 1)}

@@ -1,0 +1,156 @@
+"""Reads a run's log as it grows, whoever drives the run, and says how it stands."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+from ...errors import RunNotFound
+from ...values import Json
+from ..clock import SystemClock, stamp
+from ..core.derive import Deriver
+from ..core.events import Event
+from ..core.fold import needs
+from ..core.graph import result_record
+from ..core.state import ENDED, RunState
+from ..embedded.owner import owner_of
+from ..embedded.reader import SqliteReader
+from ..embedded.replay import LogReader, event_at
+from ..embedded.run import uncertain
+
+WAITING = frozenset({"suspended", "paused", "parked"})
+_OWNER_SECONDS = 1.0
+"""How often a follower looks whether anybody drives the run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One event as it is shown: ``number`` is its record's, counted from 0; derived ones carry that of their cause."""
+
+    number: int
+    event: Event
+    derived: bool
+
+
+class Follower:
+    """A reader's place in a run's log, and the fold of what it has read so far."""
+
+    def __init__(self, log: LogReader, run_id: str) -> None:
+        self.run_id = run_id
+        self._log, self._deriver, self._position, self._number = log, Deriver(run_id), 0, 0
+        self.completed = False
+        """Whether ``flow-complete`` has been read: nothing follows."""
+
+    @property
+    def state(self) -> RunState:
+        return self._deriver.state
+
+    @property
+    def records(self) -> int:
+        return self._number
+
+    def more(self) -> list[Seen]:
+        """What was appended since the last call, with what follows from it. Raises JournalError."""
+        seen: list[Seen] = []
+        for position, record in self._log.read(self.run_id, after=self._position):
+            event = event_at(record, self.run_id, position)
+            wanted = needs(self.state, event)
+            shown = self._deriver.feed(event, self._log.load(wanted) if wanted else {})
+            seen += [Seen(self._number, one, one is not event) for one in shown]
+            self._position, self._number = position, self._number + 1
+            self.completed = self.completed or event.type == "flow-complete"
+        return seen
+
+
+def standing(follower: Follower, *, parked: str | None = None, now_ms: float | None = None) -> dict[str, Json]:
+    """The result record of a run that has ended, or how it stands; ``parked`` says why it cannot go on."""
+    state = follower.state
+    if state.result is not None:
+        return state.result
+    status = "parked" if parked is not None else state.public_status
+    now = stamp(SystemClock().now_ms() if now_ms is None else now_ms)
+    record = result_record(state, now, status, None)
+    if parked is not None:
+        record["error"] = error_of("PARKED", parked)
+    due = min((timer.due_ms for timer in state.timers.values()), default=None)
+    record["metadata"]["waitsUntil"] = None if due is None else stamp(due)
+    record["metadata"]["uncertain"] = uncertain(state)
+    return record
+
+
+def error_of(code: str, message: str) -> dict[str, Json]:
+    """An error of a run that is no step's."""
+    return {"code": code, "message": message, "nodeId": None, "item": None, "details": None}
+
+
+def needs_someone(state: RunState, now_ms: float, max_wait: float | None) -> bool:
+    """Whether a run goes on only when a person acts, or after more than ``max_wait`` seconds."""
+    status = state.public_status
+    if status in ("parked", "paused"):
+        return True
+    if status != "suspended":
+        return False
+    timers = state.timers.values()
+    if any(timer.kind == "deadline" and timer.node_id is not None for timer in timers):
+        return True
+    due = min((timer.due_ms for timer in timers), default=None)
+    return due is not None and max_wait is not None and due - now_ms > max_wait * 1000
+
+
+class Watch:
+    """Follows a run in a file that another process may be driving."""
+
+    def __init__(self, path: str | os.PathLike[str], run_id: str, *, max_wait: float | None = None) -> None:
+        self.reader = SqliteReader.open(path)
+        self.path, self.run_id = path, run_id
+        self._max_wait = max_wait
+        self._next_look = 0.0
+        if self.reader.run(run_id) is None:
+            self.reader.close()
+            raise no_run(path, run_id)
+        self.follower = Follower(self.reader, run_id)
+
+    def __enter__(self) -> Watch:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.reader.close()
+
+    def wait(self, seconds: float) -> None:
+        """Until something was committed, at most ``seconds``."""
+        self.reader.wait_for_change(seconds)
+
+    def halted(self) -> dict[str, Json] | None:
+        """How the run stands, if there is nothing to wait for: it ended, needs somebody, or nobody drives it."""
+        follower = self.follower
+        row = self.reader.run(self.run_id)
+        if follower.completed or (row is not None and row.status in ENDED and follower.state.result is not None):
+            return standing(follower)
+        if row is not None and row.status == "parked":
+            return standing(follower, parked="it lacks something here, its tools most likely; see the owner's words")
+        if needs_someone(follower.state, SystemClock().now_ms(), self._max_wait):
+            return standing(follower)
+        return self._left_alone()
+
+    def _left_alone(self) -> dict[str, Json] | None:
+        now = time.monotonic()
+        if now < self._next_look:
+            return None
+        self._next_look = now + _OWNER_SECONDS
+        if owner_of(self.path) is not None or self.reader.count(self.run_id) > self.follower.records:
+            return None
+        record = standing(self.follower)
+        record["error"] = error_of("NOT_DRIVEN", f"no process drives this run now; {go_on(self.path, self.run_id)}")
+        return record
+
+
+def go_on(path: str | os.PathLike[str], run_id: str) -> str:
+    """How to take a run up again."""
+    return f"go on with `dynamicflow run --db {os.fspath(path)} --run-id {run_id} --tools FILE.py`"
+
+
+def no_run(path: str | os.PathLike[str], run_id: str) -> RunNotFound:
+    """The error of a run that is not there."""
+    message = f"no run {run_id!r} in {os.fspath(path)}; `dynamicflow runs` lists those there are"
+    return RunNotFound("RUN_NOT_FOUND", message)

@@ -1,0 +1,57 @@
+"""How a run ended, for people: its output on standard output, everything else on standard error."""
+
+from __future__ import annotations
+
+from ...errors import Problem
+from ...values import Json
+from .errors import show_problems
+from .output import err, pretty
+from .view import duration_text
+
+_STYLES = {"completed": "bold green", "suspended": "bold yellow", "parked": "bold yellow", "paused": "bold yellow"}
+
+
+def report(record: dict[str, Json], *, db: str | None = None) -> None:
+    """Print a result record."""
+    metadata, error = record["metadata"], record["error"]
+    status = record["status"]
+    line = f"{status}  {record['runId']}"
+    if status != "rejected":
+        line += f"  {_count(metadata['stepCount'], 'step')}, {duration_text(metadata['duration'] or 0)}"
+    err().print(line, style=_STYLES.get(status, "bold red"), markup=False)
+    if error is not None:
+        _error(error)
+    _hints(record, db)
+    if status in ("completed", "partial") or record["output"] is not None:
+        pretty(record["output"])
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _error(error: dict[str, Json]) -> None:
+    where = f" in {error['nodeId']}" if error.get("nodeId") else ""
+    if error.get("item"):
+        where += f" (item {'.'.join(map(str, error['item']))})"
+    err().print(f"{error['code']}{where}: {error['message']}", markup=False, soft_wrap=True)
+    details = error.get("details")
+    problems = details.get("problems") if isinstance(details, dict) else None
+    if isinstance(problems, list):
+        show_problems([problem_of(given) for given in problems if isinstance(given, dict)])
+
+
+def problem_of(given: dict[str, Json]) -> Problem:
+    """A Problem from its JSON."""
+    code, path, message, suggestion = (str(given.get(key) or "") for key in ("code", "path", "message", "suggestion"))
+    return Problem(code, path, message, suggestion)
+
+
+def _hints(record: dict[str, Json], db: str | None) -> None:
+    metadata = record["metadata"]
+    at = f" --db {db}" if db else ""
+    for node in metadata.get("uncertain") or ():
+        ways = "--done JSON | --fail | --retry"
+        err().print(f"nobody knows whether {node} was done: dynamicflow resolve {record['runId']} {node}{at} {ways}")
+    if record["status"] == "suspended" and metadata.get("waitsUntil"):
+        err().print(f"it waits until {metadata['waitsUntil']}", markup=False)

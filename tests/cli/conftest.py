@@ -1,0 +1,14 @@
+from pathlib import Path
+
+import pytest
+
+from tests.cli.command_line import Desk
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes]) -> Desk:
+    """A user's folder, which is the current one; no model is configured."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "DYNAMICFLOW_MODEL", "DYNAMICFLOW_DB"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return Desk(tmp_path, capsysbinary)
