@@ -54,7 +54,19 @@ def bench(
 
 def _table(lines: list[dict[str, float]]) -> Table:
     table = Table(title="embedded engine, durable (WAL, synchronous=FULL), beside a bare group-commit loop")
-    for column in ("workload", "runs", "steps", "steps/s", "ms/step", "p50 ms", "p95 ms", "peak MB", "bare/s", "ratio", "asked"):
+    for column in (
+        "workload",
+        "runs",
+        "steps",
+        "steps/s",
+        "ms/step",
+        "p50 ms",
+        "p95 ms",
+        "peak MB",
+        "bare/s",
+        "ratio",
+        "asked",
+    ):
         table.add_column(column, justify="left" if column in ("workload", "asked") else "right")
     for line in lines:
         table.add_row(

@@ -62,7 +62,9 @@ class GroupCommit:
         connection = sqlite3.connect(self._path, isolation_level=None)
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("CREATE TABLE event (position INTEGER PRIMARY KEY, run INTEGER NOT NULL, body BLOB NOT NULL)")
+        connection.execute(
+            "CREATE TABLE event (position INTEGER PRIMARY KEY, run INTEGER NOT NULL, body BLOB NOT NULL)"
+        )
         connection.execute("CREATE INDEX event_by_run ON event (run, position)")
         going = True
         while going:

@@ -46,9 +46,7 @@ class Measured:
     in_flight: int
 
     def to_json(self) -> dict[str, Json]:
-        return {
-            name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(self).items()
-        }
+        return {name: round(value, 3) if isinstance(value, float) else value for name, value in asdict(self).items()}
 
 
 def chain_plan(steps: int = STEPS) -> dict[str, Json]:
@@ -149,9 +147,7 @@ async def fan(folder: Path) -> Measured:
 async def _wide(folder: Path, items: int) -> Measured:
     inputs = {"items": list(range(items)), "n": 0}
     plan = wide_plan(items)
-    return await _measure(
-        folder, f"wide-{items}", plan, runs=1, steps=items, in_flight=1, width=FAN, inputs=inputs
-    )
+    return await _measure(folder, f"wide-{items}", plan, runs=1, steps=items, in_flight=1, width=FAN, inputs=inputs)
 
 
 async def wide_1000(folder: Path) -> Measured:

@@ -92,9 +92,11 @@ def check_plan(
     usable = _usable_tools(plan, tools, found)
     request = _Request(usable, joins, options, planned)
     bound, bindings, view = request.bind(plan, found)
-    request.examine(view, found)
-    problems = (*loaded.problems, *_as_given_paths(found.problems, loaded.given_pointer))
-    warnings = (*loaded.warnings, *_as_given_paths(found.warnings, loaded.given_pointer))
+    request.examine(view, bindings.joined, found)
+    forgotten = [problem for problem in loaded.warnings if planned and problem.code == "POSSIBLE_REFERENCE"]
+    kept = [problem for problem in loaded.warnings if problem not in forgotten]
+    problems = (*loaded.problems, *forgotten, *_as_given_paths(found.problems, loaded.given_pointer))
+    warnings = (*kept, *_as_given_paths(found.warnings, loaded.given_pointer))
     valid = not problems
     return Check(
         valid,
@@ -212,7 +214,7 @@ class _Request:
         bound = written_into(plan, view.paths, bindings, self.joins)
         return bound, bindings, (view if bound is plan else _view(bound, view.reader))
 
-    def examine(self, view: _View, found: Findings) -> None:
+    def examine(self, view: _View, joined: Mapping[str, tuple[str, ...]], found: Findings) -> None:
         """All rules but binding, which came first."""
         layout, paths, edges = view.layout, view.paths, view.graph
         policy.check_tools(layout, paths, self.tools, self.options, found)
@@ -222,7 +224,7 @@ class _Request:
         typed = texts.check_texts(layout, view.sources, outputs, loose, found, planned=self.planned)
         typed.update(mappings.type_mappings(layout.plan, self.tools, found))
         inputs = Inputs(self.tools, self.options, typed, view.reader, found)
-        inputs.check(layout, edges, paths)
+        inputs.check(layout, edges, paths, joined)
         mappings.check_mappings(layout.plan, self.tools, inputs, found)
         conditions.check_conditions(view.sources, found)
         conditions.check_reachable(layout, edges, paths, view.reader, found)

@@ -89,7 +89,7 @@ def load_plan(source: str | bytes | Mapping[str, Json], *, tools: Mapping[str, T
         return _nothing(document, report)
     if "output" in document.fields:
         document.fields["output"] = rewriter.output(document.fields["output"])
-    origins: dict[str, str] = {}
+    origins = {} if document.key == "nodes" else {"/nodes": f"/{document.key}"}
     document.fields["nodes"] = canonical.emit_nodes(tops, origins)
     _add_edges_and_joins(document, edges, origins)
     return _built(document, origins, report)

@@ -9,18 +9,19 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Collection, Container, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Any, Final
 
 from ..values import Json
 from . import references
 from .expressions import Bind, Expression, ExpressionFailed, ExpressionSyntax, Finding, Getter, Name, Named, parse
 from .expressions.operators import Failure, text_form, text_of_size
-from .types import STRING, Type, UNKNOWN, list_of, object_of, of_value
+from .types import STRING, UNKNOWN, Type, join, list_of, object_of, of_value
 
-_INSIDE: Final = references.re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[{}'"]""", references.re.DOTALL)
+_INSIDE: Final = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|[{}'"]""", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Template:
             return kind
         if isinstance(value, list):
             parts = [self._infer(part, f"{at}/{index}", types, unset, found) for index, part in enumerate(value)]
-            return list_of(parts[0] if parts and all(part == parts[0] for part in parts) else UNKNOWN)
+            return list_of(reduce(join, parts) if parts else UNKNOWN)
         if isinstance(value, dict):
             fields = {
                 key: self._infer(part, f"{at}/{_escaped(key)}", types, unset, found) for key, part in value.items()
@@ -242,7 +243,7 @@ def _closing(string: str, at: int) -> int | None:
             case "}":
                 depth -= 1
                 if depth == 0:
-                    return token.start()
+                    return int(token.start())
             case "'" | '"':
                 return None  # a string that does not end
     return None

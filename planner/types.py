@@ -232,9 +232,9 @@ class _Reading:
 
     def __init__(self, root: Json) -> None:
         self._root = root
-        self._made: dict[tuple[int, int, bool], Type] = {}
+        self._made: dict[tuple[tuple[str, int], int, bool], Type] = {}
         self._alive: list[Json] = []
-        self._open: set[int] = set()
+        self._open: set[tuple[str, int]] = set()
         self._read_so_far = 0
 
     def type(self, schema: Json, depth: int, *, sealed: bool) -> Type:
@@ -256,11 +256,13 @@ class _Reading:
             self._open.discard(origin)
         return made
 
-    def _origin(self, whole: Mapping[str, Json]) -> int:
+    def _origin(self, whole: Mapping[str, Json]) -> tuple[str, int]:
         """What makes two readings one: the part that says what is inside, whatever stands beside a ``$ref`` to it."""
         self._alive.append(whole)  # an id is unique among living objects only
-        inside = (whole[name] for name in ("properties", "items", "anyOf", "oneOf") if name in whole)
-        return id(next((part for part in inside if isinstance(part, Mapping | list)), whole))
+        for name in ("properties", "items", "anyOf", "oneOf"):
+            if isinstance(whole.get(name), Mapping | list):
+                return name, id(whole[name])
+        return "", id(whole)
 
     def _read(self, schema: Mapping[str, Json], depth: int, sealed: bool) -> Type:
         kinds = _kinds(schema)

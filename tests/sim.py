@@ -64,7 +64,9 @@ class World:
 
     # --- facts ----------------------------------------------------------------------------------------------------
 
-    def envelope(self, kind: str, node: str | None = None, item: Any = None, attempt: int | None = None, *tail: object) -> Any:
+    def envelope(
+        self, kind: str, node: str | None = None, item: Any = None, attempt: int | None = None, *tail: object
+    ) -> Any:
         return {
             "id": event_id(self.run_id, node, item, attempt, kind, *tail),
             "run_id": self.run_id,
@@ -179,7 +181,11 @@ class World:
         self.work, self.timers = [], {}
         lost = claimed(self.state)
         places = {(live.step.id, live.frame.path) for live in lost}
-        again = [x for x in outstanding(self.state) if not (isinstance(x, c.Dispatch) and (x.node_id, x.item) in places)]
+        again = [
+            command
+            for command in outstanding(self.state)
+            if not (isinstance(command, c.Dispatch) and (command.node_id, command.item) in places)
+        ]
         self.carry_out(again)
         for live in lost:
             place = self.envelope("tool-lost", live.step.id, live.frame.path or None, live.attempt, live.claim)

@@ -18,8 +18,8 @@ WARN_MAY_RELAX: Final = frozenset({"UNKNOWN_INPUT_FIELD", "INPUT_TYPE_MISMATCH",
 """Codes that ``validation: "warn"`` of a node turns into warnings (canonical.md §2)."""
 _MOST_OPTIONS: Final = 50
 """Names listed in one problem; a plan may have 5 000."""
-_MOST_COMPARISONS: Final = 20_000
-"""Names compared per check in search of a near one: about a second at worst."""
+_MOST_COMPARED: Final = 5_000_000
+"""Pairs of characters compared per check in search of a near name: about a second at worst."""
 
 
 @dataclass(slots=True)
@@ -67,8 +67,8 @@ class Findings:
         folded = {_fold(name): name for name in reversed(names)}
         near = folded.get(_fold(wrong))
         if near is None and len(wrong) <= 200:
-            self._compared += len(names)
-            if self._compared <= _MOST_COMPARISONS:
+            self._compared += len(wrong) * sum(map(len, names))
+            if self._compared <= _MOST_COMPARED:
                 near = next(iter(difflib.get_close_matches(wrong, names, 1)), None)
         return f"Did you mean {show(near)}?" if near is not None else ""
 

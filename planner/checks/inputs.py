@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -34,14 +34,18 @@ class Inputs:
     found: Findings
     literals: Literals = field(default_factory=Literals)
 
-    def check(self, layout: Layout, graph: TopEdges, paths: Mapping[str, Path]) -> None:
-        """Of all tool nodes: ``inputs``, and the transforms of the edges into them."""
+    def check(self, layout: Layout, graph: TopEdges, paths: Mapping[str, Path], joined: Container[str]) -> None:
+        """Of all tool nodes: ``inputs``, and the transforms of the edges into them.
+
+        ``joined``: nodes that a join feeds; where ``inputs`` is one reference, that is what the join reads.
+        """
         for node_id, place in layout.places.items():
             node = place.node
             if not isinstance(node, ir.ToolNode) or (tool := self.tools.get(node.tool_id)) is None:
                 continue
             place_of = _Given(node.id, tool, warns(node, tool, self.options))
-            self._inputs(node.inputs, (*paths[node_id], "inputs"), place_of, complete=True)
+            if node_id not in joined or not isinstance(node.inputs, str):
+                self._inputs(node.inputs, (*paths[node_id], "inputs"), place_of, complete=True)
             for index in graph.control.get(node_id, ()):
                 self._inputs(layout.plan.edges[index].transform, ("edges", index, "transform"), place_of)
 

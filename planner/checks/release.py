@@ -28,7 +28,10 @@ def unsupported(plan: ir.Plan, tools: Mapping[str, ToolSpec], options: Options) 
 
 def _problem(path: str, what: str) -> Problem:
     return Problem(
-        "NOT_SUPPORTED_YET", path, f"{what} cannot be run by this release; it can be checked", "Leave it out to run the plan."
+        "NOT_SUPPORTED_YET",
+        path,
+        f"{what} cannot be run by this release; it can be checked",
+        "Leave it out to run the plan.",
     )
 
 

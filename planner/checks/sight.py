@@ -196,6 +196,10 @@ def _instead(layout: Layout, use: Use, target: str) -> str:
 
 
 def _gated_by(layout: Layout, graph: TopEdges, use: Use, target: str) -> bool:
-    """Whether every edge into the using node comes from the target, so that it runs only when that completed."""
+    """Whether the name is read only when the target completed: it decides an edge from it, or stands in a node that
+    every edge into comes from it."""
+    field, path = use.source.field, use.source.path
+    if use.source.node_id is None and field in ("condition", "transform") and isinstance(at := path[1], int):
+        return layout.plan.edges[at].from_ == target
     edges = graph.control.get(use.source.top or "", ())
     return bool(edges) and all(layout.plan.edges[at].from_ == target for at in edges)

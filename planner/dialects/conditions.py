@@ -186,8 +186,8 @@ def _asked(type_: str, value: dict[str, Json], given: str, owner: Draft | None, 
     raw: dict[str, Any] = {**value, "type": type_}
     if type_ == "llm":
         raw["schema"] = dict(ANSWER)
-        if owner.type == "filter":
-            raw["prompt"] = with_item(raw.get("prompt"))
+        if owner.type == "filter" and "prompt" in raw:
+            raw["prompt"] = with_item(raw["prompt"])
     elif owner.type == "filter" and raw.keys().isdisjoint({"inputs", "args", "input"}):
         raw["inputs"] = "$item"
     node = reader.node(raw, given, owner.depth + 1)

@@ -16,7 +16,7 @@ from . import conditions
 from .draft import ON_ERROR, Draft, Spot
 from .nodes import Reader
 from .report import ABSENT, short
-from .shapes import refers
+from .shapes import object_or_reference
 
 MAX_EDGES: Final = 100_000
 """After lists are unfolded: two lists of 5 000 ids would make 25 million."""
@@ -127,11 +127,7 @@ def _condition(raw: dict[str, Json], given: str, reader: Reader) -> str | None:
 def _transform(raw: dict[str, Json], given: str, reader: Reader) -> Json:
     if "transform" not in raw:
         return ABSENT
-    value = raw["transform"]
-    if isinstance(value, dict) or refers(value):
-        return value
-    reader.report.shape(given + "/transform", value, "an object of fields or one reference")
-    return ABSENT
+    return object_or_reference(raw["transform"], given + "/transform", reader.report)
 
 
 def _ends(

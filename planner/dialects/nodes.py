@@ -84,6 +84,8 @@ class Reader:
         if depth > MAX_DEPTH:
             self.report.stop("MAX_DEPTH_EXCEEDED", given, f"nodes nested more than {MAX_DEPTH} deep")
             return None
+        if self.null_is_absent:
+            raw = {key: part for key, part in raw.items() if part is not None or key in _MEANS_NULL}
         type_ = self._type(raw, given)
         variant = variant_of(type_, raw) if type_ else None
         if type_ == "loop" and variant is None:
@@ -123,7 +125,7 @@ class Reader:
         found: dict[str, Entry] = {}
         retries: dict[str, Entry] = {}
         for entry in self._entries(draft, raw):
-            if self.null_is_absent and entry.value is None and entry.key not in _MEANS_NULL:
+            if self.null_is_absent and entry.value is None and not find_field(draft.variant, entry.key):
                 continue
             self._sort(draft, entry, found, retries)
         bare = draft.variant in FUNCTIONAL and found.keys().isdisjoint({"over", "body", "condition"})
@@ -145,7 +147,7 @@ class Reader:
             if key == "config":
                 if isinstance(value, dict):
                     yield from (Entry(name, part, given + pointer(name), True) for name, part in value.items())
-                elif value is not None or not self.null_is_absent:
+                else:
                     self.report.shape(given, value, "an object")
             elif key == "operation" and draft.variant in FUNCTIONAL:
                 for name, part, where in operations.unfold(value, given, draft, self):

@@ -72,8 +72,8 @@ def _spec(spec: Json, given: str, draft: Draft, reader: Reader) -> Iterator[tupl
         return
     if type_ == "tool" and node.keys().isdisjoint({"inputs", "args", "input"}):
         node["inputs"] = {"acc": "$acc", "item": "$item"} if draft.type == "reduce" else "$item"
-    if type_ == "llm":
-        node["prompt"] = with_item(node.get("prompt"))
+    if type_ == "llm" and "prompt" in node:
+        node["prompt"] = with_item(node["prompt"])
     yield "body", node, given
 
 

@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Final, TypeAlias
 
-from ...values import Json
+from ...values import Json, pointer
 from . import rename
 from .draft import Deferred, Draft, Spot
 from .edges import Edge
@@ -17,6 +17,10 @@ from .rename import Names
 from .report import ABSENT, Report
 
 _SOURCE: Final = re.compile(r"\$?([A-Za-z_][A-Za-z0-9_]*(?:-[A-Za-z0-9_]+)*)((?:\.|\[).*)?\Z", re.DOTALL)
+
+
+Trail: TypeAlias = "tuple[Trail, str | int] | None"
+"""The keys that lead to a string, innermost first: cheap for every string, a pointer only where one is shown."""
 
 
 @dataclass(slots=True)
@@ -28,6 +32,8 @@ class Rewriter:
     edges: Sequence[Edge]
     report: Report
     _sources: dict[str, set[str]] = field(default_factory=dict)
+    _inside: Trail = None
+    """Where, in the field that is being rewritten, the string stands that is being rewritten."""
 
     def run(self) -> None:
         """Rewrite every field of every node, and every edge."""
@@ -36,11 +42,12 @@ class Rewriter:
         for spot in self.spots.values():
             self._node(spot)
         for edge in self.edges:
-            names = self._names(edge.given, partial("${}".format, edge.source), frozenset())
+            names = self._names(f"{edge.given}/condition", partial("${}".format, edge.source), frozenset())
             if edge.condition is not None:
                 edge.condition = rename.expression(edge.condition, names)
             if edge.transform is not ABSENT:
-                edge.transform = on_strings(edge.transform, partial(rename.template, names=names))
+                transform = self._names(edge.transform_at, partial("${}".format, edge.source), frozenset())
+                edge.transform = self._template(edge.transform, transform)
 
     def output(self, value: Json) -> Json:
         """The plan's own output, where the previous node is the only one that no edge leaves."""
@@ -48,7 +55,7 @@ class Rewriter:
         left = {edge.source for edge in self.edges}
         last = [id_ for id_ in ends if id_ not in left]
         names = self._names("/output", lambda: f"${last[0]}" if len(last) == 1 else None, frozenset())
-        return on_strings(value, partial(rename.template, names=names))
+        return self._template(value, names)
 
     # ── one node ────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -70,7 +77,16 @@ class Rewriter:
             else:
                 if known.kind == "inputs":
                     self._repair(value)
-                draft.fields[known.name] = on_strings(value, partial(rename.template, names=names))
+                draft.fields[known.name] = self._template(value, names)
+
+    def _template(self, value: Json, names: Names) -> Json:
+        def changed(text: str, trail: Trail) -> str:
+            self._inside = trail
+            return rename.template(text, names)
+
+        made = on_strings(value, changed)
+        self._inside = None
+        return made
 
     def _names(self, given: str, previous: Callable[[], str | None], shadows: frozenset[str]) -> Names:
         def renamed(name: str) -> str:
@@ -83,12 +99,13 @@ class Rewriter:
             if found is None:
                 message = "what comes before this place is not one node, so '$.' and '$previousOutput' mean nothing"
                 how = "Name the node: $node_id.field."
-                self.report.add("UNRESOLVED_REFERENCE", given, message, how)
-            return found
+                self.report.add("UNRESOLVED_REFERENCE", given + trail_pointer(self._inside), message, how)
+            return found or "$input"  # what was reported is not looked at again
 
         def possible(name: str) -> None:
             message = f"${name} in the middle of a text is text"
-            self.report.warn("POSSIBLE_REFERENCE", given, message, f"Write ${{${name}}} to have its value there.")
+            where = given + trail_pointer(self._inside)
+            self.report.warn("POSSIBLE_REFERENCE", where, message, f"Write ${{${name}}} to have its value there.")
 
         return Names(renamed, before, possible)
 
@@ -147,7 +164,7 @@ class Rewriter:
 def _own_references(draft: Draft) -> set[str]:
     found: set[str] = set()
 
-    def note(text: str) -> str:
+    def note(text: str, _: Trail) -> str:
         found.update(rename.roots(text))
         return text
 
@@ -158,16 +175,25 @@ def _own_references(draft: Draft) -> set[str]:
     return found
 
 
-def on_strings(value: Json, change: Callable[[str], str]) -> Json:
+def on_strings(value: Json, change: Callable[[str, Trail], str]) -> Json:
     """The value with every string in it changed, keys left alone; lists and objects are changed in place."""
     if isinstance(value, str):
-        return change(value)
-    todo = [value] if isinstance(value, list | dict) else []
+        return change(value, None)
+    todo: list[tuple[Json, Trail]] = [(value, None)] if isinstance(value, list | dict) else []
     while todo:
-        part = todo.pop()
+        part, trail = todo.pop()
         for key, inner in part.items() if isinstance(part, dict) else enumerate(part):
             if isinstance(inner, str):
-                part[key] = change(inner)
+                part[key] = change(inner, (trail, key))
             elif isinstance(inner, list | dict):
-                todo.append(inner)
+                todo.append((inner, (trail, key)))
     return value
+
+
+def trail_pointer(trail: Trail) -> str:
+    """The JSON Pointer of a trail."""
+    keys: list[str | int] = []
+    while trail is not None:
+        trail, key = trail
+        keys.append(key)
+    return pointer(*reversed(keys))

@@ -17,6 +17,7 @@ _EXACT: Final = 2**53
 """Below this a float that is whole is that integer and no other."""
 _DURATION: Final = 'milliseconds (a number ≥ 0) or a text like "250ms", "30s", "5m", "4h", "2d"'
 _REFERENCE: Final = re.compile(r"\$(?:\.|[A-Za-z_{])")
+_ONE_REFERENCE: Final = re.compile(r"\$\.?[A-Za-z_]")
 _RETRY: Final = by_name(RETRY)
 _APPROVAL: Final = by_name(APPROVAL)
 
@@ -148,8 +149,9 @@ def _schema(value: Json, given: str, report: Report) -> Json:
     return ABSENT
 
 
-def _inputs(value: Json, given: str, report: Report) -> Json:
-    if isinstance(value, dict) or refers(value):
+def object_or_reference(value: Json, given: str, report: Report) -> Json:
+    """An object of templates, or one reference to the whole of it; what follows a name is ``check``'s to refuse."""
+    if isinstance(value, dict) or (isinstance(value, str) and _ONE_REFERENCE.match(value)):
         return value
     report.shape(given, value, 'an object of fields or one reference like "$order"')
     return ABSENT
@@ -220,7 +222,7 @@ _READERS: Final[Mapping[Kind, Callable[[Json, str, Report], Json]]] = {
     "bound": _bound,
     "schema": _schema,
     "expr": _expression,
-    "inputs": _inputs,
+    "inputs": object_or_reference,
     "duration": duration,
     "wait": _wait,
     "moment": _moment,

@@ -266,6 +266,8 @@ class _Inference:
         """Report an argument that certainly fails; whether it does."""
         given = args[position]
         wanted = signatures.takes(node.name, position, len(args))
+        if position and args[0].type.kind == "null" and "null" in signatures.takes(node.name, 0, len(args)):
+            return False  # nothing is searched, so it does not matter for what
         if possible(given.type) & wanted:
             if not given.unset or "null" in wanted:
                 return False

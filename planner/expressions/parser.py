@@ -63,7 +63,7 @@ def _explained(source: str, error: UnexpectedInput) -> ExpressionSyntax:
     line, column = max(error.line, 1), max(error.column, 1)
     if isinstance(error, UnexpectedToken) and error.token.type == "$END":
         return ExpressionSyntax("the expression ends too early", line, len(source) + 1 if line == 1 else column)
-    at = error.pos_in_stream if isinstance(error, UnexpectedCharacters) else getattr(error.token, "start_pos", 0)
+    at = error.pos_in_stream if isinstance(error, UnexpectedCharacters) else getattr(getattr(error, "token", None), "start_pos", 0)
     rest = source[at or 0 :]
     word = _BARE.match(rest)
     if rest[:1] == "=":
@@ -117,7 +117,7 @@ class _Build(Transformer[Token, s.Node]):
     def compare(self, parts: list[Any]) -> s.Node:
         left, operator, right = parts
         if operator is None:
-            return left  # type: ignore[no-any-return]
+            return left
         name = " ".join(str(operator).split())
         name = {"===": "==", "!==": "!="}.get(name, name)
         return s.Compare(_at(operator, [left, right]), name, left, right)
@@ -185,7 +185,7 @@ class _Build(Transformer[Token, s.Node]):
     def group(self, parts: list[Any]) -> s.Group:
         return s.Group(_at(parts[0], parts[1:], 1), parts[1])
 
-    def list(self, parts: list[Any]) -> s.ListOf:
+    def list_of(self, parts: list[Any]) -> s.ListOf:
         items = tuple(parts[1] or ())
         return s.ListOf(_at(parts[0], items, 1), items)
 
@@ -193,7 +193,7 @@ class _Build(Transformer[Token, s.Node]):
         key, value = parts
         return (_string(key) if key.type == "STRING" else str(key), value)
 
-    def object(self, parts: list[Any]) -> s.ObjectOf:
+    def object_of(self, parts: list[Any]) -> s.ObjectOf:
         pairs = tuple(pair for pair in parts[1:] if pair is not None)
         names = [name for name, _ in pairs]
         if len(set(names)) != len(names):

@@ -9,14 +9,15 @@ tool was chosen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Final
 
 from ...errors import Problem
 from ...tools.spec import ToolSpec
-from ...values import Json
+from ...values import Json, strings
 from ..request import ABSENT, OFFLINE, PlanRequest, Proposal
 from .build import Builder, Node
 from .literals import mask
@@ -28,6 +29,7 @@ __all__ = ["OfflinePlanner", "relevant_tools"]
 MAX_PROMPT_CHARACTERS: Final = 5_000
 """Longer prompts are for a model: reading this one takes time that grows with the square of a sentence."""
 _LONGEST_NAME: Final = 60
+_NAME: Final = re.compile(r"\$([A-Za-z_]\w*)")
 
 
 class OfflinePlanner:
@@ -69,8 +71,7 @@ def plan_offline(request: PlanRequest) -> Proposal:
 
 
 def _plan(request: PlanRequest, builder: Builder, nodes: list[Node]) -> dict[str, Any]:
-    ids = [node["id"] for node in nodes]
-    edges = list(dict.fromkeys([*pairwise(ids), *builder.follows]))
+    edges = list(dict.fromkeys([*_order(nodes, builder), *builder.follows]))
     plan: dict[str, Any] = {"version": "1.0", "metadata": {"name": _title(request.prompt)}, "nodes": nodes}
     plan["edges"] = [{"from": before, "to": after} for before, after in edges]
     if builder.output is not ABSENT:
@@ -81,6 +82,14 @@ def _plan(request: PlanRequest, builder: Builder, nodes: list[Node]) -> dict[str
     plan["rationale"] = " ".join([made, *builder.reasons])
     plan["assumptions"] = [*_without_model(request), *builder.notes]
     return plan
+
+
+def _order(nodes: list[Node], builder: Builder) -> Iterator[tuple[str, str]]:
+    """One top-level step after the other; one that needs what only a branch gives runs where that branch ran."""
+    for before, node in pairwise(nodes):
+        named = {name for text in strings(node) for name in _NAME.findall(text)}
+        needed = sorted(name for name in named if builder.branched.get(name, node["id"]) != node["id"])
+        yield from ((name, node["id"]) for name in needed) if needed else ((before["id"], node["id"]),)
 
 
 def _without_model(request: PlanRequest) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from ...tools.spec import ToolSpec
@@ -21,7 +21,7 @@ from .literals import Masked, fields_said
 from .phrases import Do, Each, Heading, If, Keep, Phrase, Together
 from .shapes import Shape
 from .sources import Source, lists, nearest, possible
-from .words import Matcher, is_generic, makes, meanings, nouns_of, split, stem, stems, verb_of
+from .words import Matcher, is_generic, makes, meanings, nouns_of, singular, split, stem, stems, verb_of
 
 _RESERVED: Final = frozenset("input item index acc last vars run error signal source start end".split())
 _RETRY: Final = re.compile(
@@ -43,6 +43,8 @@ _RETURN: Final = re.compile(
     r"(?:with\s+)?(?:the\s+)?)?(?:value\b\s*)?",
     re.IGNORECASE,
 )
+_ALL: Final = re.compile(r"\ball (\w+s)\b", re.IGNORECASE)
+_SUCH: Final = re.compile(r"^(?:only\s+)?(?:the\s+)?(\w+)\s+(\w+s)$", re.IGNORECASE)
 _MASK_ONLY: Final = re.compile("\ue000\\d+\ue001")
 _MOST_TOOLS_NAMED: Final = 20
 
@@ -59,8 +61,9 @@ class Scope:
     top: bool = False
 
     def inner(self, *more: Source) -> Scope:
-        """The scope of a body."""
-        return Scope([*self.sources, *more], dict(self.calls))
+        """The scope of a body; an element hides that of a loop around it."""
+        hidden = {source.ref for source in more}
+        return Scope([*(source for source in self.sources if source.ref not in hidden), *more], dict(self.calls))
 
 
 @dataclass
@@ -76,6 +79,8 @@ class Builder:
     joins: list[dict[str, Json]] = field(default_factory=list)
     follows: list[tuple[str, str]] = field(default_factory=list)
     """Edges that joins need."""
+    branched: dict[str, str] = field(default_factory=dict)
+    """Node inside a condition -> that condition at the top level: what needs the node runs only where it did."""
     output: Json = ABSENT
     _ids: set[str] = field(default_factory=set)
 
@@ -118,7 +123,13 @@ class Builder:
         if (value := self._returned(text, scope)) is not None:
             return value
         tool = self._tool(text, scope)
-        return self._call(tool, text, scope, extras) if tool is not None else []
+        if tool is None:
+            return []
+        if (noun := _one_of_all(text, tool)) is not None:
+            return self._each(
+                Each(singular(noun), noun, (Do(text.replace(f"all {noun}", f"the {singular(noun)}")),)), scope
+            )
+        return self._call(tool, text, scope, extras)
 
     def _tool(self, text: str, scope: Scope) -> ToolSpec | None:
         """The tool that a clause means; None after a question or note about it."""
@@ -188,6 +199,8 @@ class Builder:
             value |= _referred(rest, scope.sources, set(value))
         if value is None:
             value = _referred(rest, scope.sources, set()) or None
+        if value is None and (such := _SUCH.match(rest)) is not None:
+            return self._keep(Keep(such[2], such[1], text), scope, [])
         if value is None:
             self._note(f"“{self._shown(text)}” returns what the step before it does")
             return []
@@ -225,12 +238,15 @@ class Builder:
             self._ask(f"What is to be done if “{self._shown(phrase.condition)}”?")
             return []
         for inner in (then, otherwise):
-            scope.sources.extend(possible(inner.sources[seen:]))
+            made = possible(inner.sources[seen:])
+            scope.sources.extend(made)
+            if scope.top:
+                self.branched |= {source.node: node_id for source in made if source.node}
         return [node]
 
     def _on_error(self, phrase: If, scope: Scope, failed: Node) -> list[Node]:
         """``if it fails, …`` is what a step does in place of failing."""
-        nodes = self.nodes(phrase.then, scope.inner())
+        nodes = self.nodes(phrase.then, Scope([source for source in scope.sources if source.node != failed["id"]]))
         if nodes:
             failed["onError"] = {"nodes": nodes}
         return self.nodes(phrase.otherwise, scope) if phrase.otherwise else []
@@ -276,6 +292,8 @@ class Builder:
         return ref, Shape.of({})
 
     def _keep(self, phrase: Keep, scope: Scope, before: list[Node]) -> list[Node]:
+        if phrase.noun == "ones" and (last := next((one for one in nearest(scope.sources) if any(lists(one))), None)):
+            phrase = replace(phrase, noun=next(iter(sorted(last.nouns)), "ones"))
         match = self.matcher.best(self.masked.plain(phrase.text))
         if match is not None and set(stems(match.tool.id)) & {"filt", "filter", "select", "keep"}:
             return self._do(phrase.text, scope, before)
@@ -347,6 +365,18 @@ class Builder:
 _GETTING: Final = frozenset(
     stem(verb) for verb in ("get", "fetch", "find", "retrieve", "read", "obtain", "collect", "extract", "use", "take")
 )
+
+
+def _one_of_all(text: str, tool: ToolSpec) -> str | None:
+    """``leads``, where "score all leads" means a tool that takes one lead."""
+    found = _ALL.search(text)
+    if found is None:
+        return None
+    target = Shape.of(tool.input_schema)
+    named = [
+        target.fields[name] for name in target.required if name in target.fields and stems(name) == stems(found[1])
+    ]
+    return found[1] if named and all("array" not in field.kinds for field in named) else None
 
 
 def _extras(text: str) -> tuple[str, dict[str, Json]]:

@@ -15,7 +15,7 @@ from typing import Final, TypeAlias
 
 from .literals import Masked
 from .phrases import Detached, Do, Each, Else, Heading, If, Keep, Pace, Phrase, Piece, Together, joined
-from .words import is_verb
+from .words import is_verb, singular
 
 IsStep: TypeAlias = Callable[[str, str], bool]
 """(piece, the instruction before it) -> whether the piece is an instruction of its own."""
@@ -93,6 +93,22 @@ class TooNested(ValueError):
     """A prompt no person would follow either."""
 
 
+_WHETHER: Final = re.compile(
+    r"\b(check|verify|determine|see|confirm|decide|find out|test|assess|validate|ask)\s+(?:if|whether)\b", _I
+)
+_FLOW: Final = re.compile(
+    r"^(?:create|build|make|design|generate|plan|write|set up|i need|i have)\s+(?:a|an|the|my|our)\s+[\w -]{0,60}?"
+    r"(?:flow|process|pipeline|plan|automation|sequence)\s+(?:that|which|to)\s+(?:(?:will|should|can|must)\s+)?",
+    _I,
+)
+_ALL: Final = re.compile(r"\ball\s+(?:of\s+)?(?:the\s+|my\s+|our\s+)?(\w+s)\b", _I)
+_OVER: Final = re.compile(
+    r"^(?:map|iterate|loop|go)\s+(?:over|through)\s+(?:the\s+|all\s+|each\s+|every\s+)*(\w+)[^,:]*?(?:[,:]|\s+and\b)\s*(.+)$",
+    _I | re.DOTALL,
+)
+_KEEP_SUCH: Final = re.compile(r"^(?:keep|select|retain|take)\s+(?:only\s+)?(?:the\s+)?(\w+)\s+(\w+s)$", _I)
+
+
 def read(masked: Masked, is_step: IsStep) -> tuple[Phrase, ...]:
     """The phrases of a prompt, in its order. Raises TooNested."""
     return joined(_Reader(is_step).lines(masked.text.splitlines()))
@@ -145,11 +161,13 @@ class _Reader:
     def sentence(self, text: str) -> Iterator[Piece]:
         """One sentence. What begins inside it with if, otherwise or for each is read as its own."""
         detached = bool(_DETACHED.match(text.strip()))
-        text = _LEAD_IN.sub("", text.strip()).strip(" ,.;!")
+        text = _FLOW.sub("", _LEAD_IN.sub("", text.strip())).strip(" ,.;!")
         if not text:
             return
-        text, pace = _paced(text)
+        text, pace = _paced(_WHETHER.sub(r"\1 that", text))
         pieces = list(self._structure(_ONLY_IF.sub(" only if ", text)))
+        if pace is not None and len(pieces) == 1 and isinstance(only := pieces[0], Do):
+            pieces = [_for_all(only)]
         if pace is not None and not any(isinstance(piece, Each) for piece in pieces):
             yield Pace(pace)
         for piece in pieces:
@@ -162,6 +180,9 @@ class _Reader:
             yield Else(self._all(found[1]))
         elif (found := _EACH.match(text) or _EACH_BARE.match(text)) is not None:
             yield self._each(text)
+        elif (found := _OVER.match(text)) is not None:
+            said = re.sub(r"\b(?:each|every)\s+one\b", "it", found[2])
+            yield Each(singular(found[1]), found[1], self._all(said))
         elif (found := _IF.match(text)) is not None:
             yield from self._if(found[1], found[2])
         elif (found := _STARTER.search(text)) is not None:
@@ -229,6 +250,8 @@ class _Reader:
                 condition, after = self._condition_end(kept[3])
                 yield Keep(kept[2].split()[-1], condition, part[: len(part) - len(after)] if after else part, dropped)
                 yield from self._items(after) if after else ()
+            elif (kept := _KEEP_SUCH.match(part)) is not None:
+                yield Keep(kept[2], kept[1], part)
             elif (found := _TRAILING.match(part)) is not None:
                 yield from self._trailing(found[1], found[2], found[3])
             else:
@@ -275,14 +298,23 @@ def _filled(piece: Piece, body: tuple[Phrase, ...]) -> Piece:
     return Else(body)
 
 
+def _for_all(phrase: Do) -> Phrase:
+    """``score all leads`` as an instruction for each of them."""
+    found = _ALL.search(phrase.text)
+    if found is None:
+        return phrase
+    noun = singular(found[1])
+    return Each(noun, found[1], (Do(f"{phrase.text[: found.start()]}the {noun}{phrase.text[found.end() :]}"),))
+
+
 def _instruction(text: str) -> Phrase:
     """One instruction; one about "each lead" is one for each of them."""
     text = text.strip(" ,.;")
     found = _EVERY.search(text)
     if found is None:
         return Do(text)
-    said = f"{text[: found.start()]}the {found[1]}{text[found.end() :]}"
-    return Each(found[1], found[2] or "", (Do(said),))
+    noun = singular(found[1])
+    return Each(noun, found[2] or "", (Do(f"{text[: found.start()]}the {noun}{text[found.end() :]}"),))
 
 
 def _piece(text: str, start: int) -> str:

@@ -90,7 +90,10 @@ def by_name(wanted: Wanted, sources: Sequence[Source]) -> str | None:
 def _named(wanted: Wanted, source: Source, path: tuple[str, ...]) -> bool:
     if len(path) == 1:
         foreign = wanted.name.lower() in _OWN and source.tool is not None and not source.nouns & wanted.nouns
-        return same_name(path[0], wanted.name) and not foreign
+        if same_name(path[0], wanted.name):
+            return not foreign
+        own = tuple(root for root in stems(path[0]) if root not in wanted.nouns)
+        return own == stems(wanted.name) != ()  # the ``refundAmount`` that ``processRefund`` calls ``amount``
     joined = tuple(root for part in path for root in stems(part))
     return joined == stems(wanted.name) or (same_name(path[-1], wanted.name) and path[-1].lower() not in COMMON)
 

@@ -29,7 +29,14 @@ _CLAUSE: Final = 300
 
 @lru_cache(maxsize=4096)
 def stem(word: str) -> str:
-    """The part of a word that its forms share: validate, validated, validation -> valid."""
+    """The part of a word that its forms share: validate, validated, validation, validator -> valid."""
+    agent = re.fullmatch(r"(.{3,}?)(?:er|or|ers|ors)", word.lower())
+    roots = [_cut(agent[1]), _cut(agent[1] + "e")] if agent else []
+    return next((root for root in roots if root in _VERB_STEMS), None) or _cut(word)
+
+
+def _cut(word: str) -> str:
+    """The word without its ending."""
     word = word.lower()
     if word in IRREGULAR:
         return IRREGULAR[word]
@@ -61,8 +68,8 @@ def same_name(left: str, right: str) -> bool:
     return left == right or stems(left) == stems(right) != ()
 
 
+_VERB_STEMS: Final = frozenset(_cut(verb) for verb in VERBS)
 _GROUPS: Final = {stem(word): stem(group.split()[0]) for group in SAME for word in group.split()}
-_VERB_STEMS: Final = frozenset(stem(verb) for verb in VERBS)
 _GENERIC_STEMS: Final = frozenset(stem(verb) for verb in GENERIC)
 _ALSO_NOUN_STEMS: Final = frozenset(stem(verb) for verb in ALSO_NOUNS)
 _WRITING: Final = frozenset(stem(word) for word in ("email", "message", "mail", "text"))
@@ -116,6 +123,15 @@ def begins_with_verb(text: str) -> bool:
 def is_generic(verb: str | None) -> bool:
     """Whether a verb (a stem) says nothing about what is done; so does no verb."""
     return verb is None or verb in _GENERIC_STEMS
+
+
+def singular(noun: str) -> str:
+    """One of them."""
+    if noun.endswith("ies") and len(noun) > 4:
+        return noun[:-3] + "y"
+    if noun.endswith(("sses", "xes", "ches", "shes")):
+        return noun[:-2]
+    return noun[:-1] if noun.endswith("s") and not noun.endswith(("ss", "us", "is")) else noun
 
 
 @dataclass(frozen=True)
@@ -202,24 +218,37 @@ class Matcher:
 
 def nouns_of(tool: ToolSpec) -> frozenset[str]:
     """The things a tool is about: the words of its id but the verb it begins with."""
-    first, *rest = stems(tool.id) or ("",)
-    return frozenset(rest) if first in _VERB_STEMS else frozenset((first, *rest))
+    verb = _verb_in(tool.id)
+    return frozenset(root for root in stems(tool.id) if root != verb)
+
+
+def _verb_in(tool_id: str) -> str | None:
+    """The verb of an id, as a stem: ``sendEmail``, but also ``email-validator``, ``orderValidation``."""
+    words = split(tool_id)
+    if not words:
+        return None
+    first, last = stem(words[0]), stem(words[-1])
+    nominal = last in _VERB_STEMS and words[-1] not in _VERB_FORMS
+    if first in _VERB_STEMS and not (nominal and first in _ALSO_NOUN_STEMS):
+        return first
+    return last if nominal else None
 
 
 def makes(tool: ToolSpec) -> bool:
     """Whether a tool returns the thing it is about, as its verb says: ``getOrder``, ``enrichLead``."""
-    return any(root in _MAKING_STEMS for root in stems(tool.id)[:1])
+    return _verb_in(tool.id) in _MAKING_STEMS
 
 
 def _profile(tool: ToolSpec) -> _Profile:
     named = tuple(dict.fromkeys(meanings(tool.id)))
-    raw_verbs = {_GROUPS.get(root, root) for root in stems(tool.id)[:1] if root in _VERB_STEMS}
+    verb = _verb_in(tool.id)
     fields = " ".join(_field_names(tool))
     category = "" if tool.category == "general" else tool.category
     described = frozenset(meanings(f"{tool.name} {tool.description} {category} {fields}"))
     plain = tool.id.isalpha() and tool.id.islower()
     spelled = None if plain else re.compile(rf"(?<![\w-]){re.escape(tool.id)}(?![\w-])")
-    return _Profile(tool, named, frozenset(raw_verbs), described, spelled)
+    verbs = frozenset({_GROUPS.get(verb, verb)}) if verb else frozenset()
+    return _Profile(tool, named, verbs, described, spelled)
 
 
 def _field_names(tool: ToolSpec) -> Iterable[str]:
@@ -239,11 +268,11 @@ def _match(profile: _Profile, clause: _Clause) -> Match | None:
     if not is_generic(verb) and profile.verbs and verb not in named | profile.described:
         return None
     nouns, shared = named - profile.verbs, heard & named
-    if nouns and not heard & nouns and not _much_described(heard - profile.verbs - {verb}, profile):
-        return None
-    told = (heard & profile.described) - named
-    cover = len(shared) / len(named) if named else 0
     agrees = bool(profile.verbs & ({verb} if verb else heard))
+    told = (heard & profile.described) - named - {verb}
+    if nouns and not heard & nouns and len(told) < (1 if agrees and verb else 2):
+        return None
+    cover = len(shared) / len(named) if named else 0
     if cover < 0.5 and not (agrees and heard & nouns) and not _much_described(heard, profile):
         return None
     score = 3 * len(shared) + len(told) + 2 * cover + (2 if agrees else 0)

@@ -31,6 +31,8 @@ class Seen:
     number: int
     event: Event
     derived: bool
+    items: int | None = None
+    """How many items a collection has, where the event is its node-start."""
 
 
 class Follower:
@@ -57,10 +59,16 @@ class Follower:
             event = event_at(record, self.run_id, position)
             wanted = needs(self.state, event)
             shown = self._deriver.feed(event, self._log.load(wanted) if wanted else {})
-            seen += [Seen(self._number, one, one is not event) for one in shown]
+            seen += [Seen(self._number, one, one is not event, self._items(one)) for one in shown]
             self._position, self._number = position, self._number + 1
             self.completed = self.completed or event.type == "flow-complete"
         return seen
+
+    def _items(self, event: Event) -> int | None:
+        if event.type != "node-start" or event.item or event.node_id is None:
+            return None
+        live = self.state.live_at(event.node_id, ())
+        return None if live is None or live.items is None else len(live.items)
 
 
 def standing(follower: Follower, *, parked: str | None = None, now_ms: float | None = None) -> dict[str, Json]:

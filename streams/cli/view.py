@@ -92,7 +92,7 @@ class Board:
         if event.item:
             return self._item_moved(seen)
         step = self.steps.get(node)
-        return self._moved(step, seen, state) if step is not None else None
+        return self._moved(step, seen) if step is not None else None
 
     def _lay_out(self, plan: ir.Plan) -> None:
         self.title = plan.metadata.name
@@ -117,13 +117,12 @@ class Board:
             return owner
         return None
 
-    def _moved(self, step: StepView, seen: Seen, state: RunState) -> StepView | None:
+    def _moved(self, step: StepView, seen: Seen) -> StepView | None:
         event = seen.event
         match event.type:
             case "node-start":
                 step.status, step.began = "running", event.timestamp
-                live = state.live_at(step.id, ())
-                step.of = len(live.items) if live is not None and live.items is not None else None
+                step.of = seen.items
             case "node-retry":
                 step.status, step.said = "retrying", f"attempt {event['attempt'] or '?'} follows"
             case "tool-start":

@@ -63,7 +63,10 @@ class Deriver:
             if name is None:
                 return []
             told = [self._derived(name, event, None, (), {"error": event.error})]
-            return told + ([self._derived("error", event, None, (), {"error": event.error})] if "error" in name else [])
+            return [
+                *told,
+                *([self._derived("error", event, None, (), {"error": event.error})] if "error" in name else []),
+            ]
         return []
 
     def _after(self, event: Event) -> list[Event]:
@@ -85,7 +88,7 @@ class Deriver:
         if status == was:
             return []
         self._status = status
-        made = [self._derived("state-change", event, None, (), {"state": {"status": status, "from": was}})]
+        made: list[Event] = [self._derived("state-change", event, None, (), {"state": {"status": status, "from": was}})]
         if status == "suspended":
             made.append(self._derived("flow-suspended", event, None, (), {}))
         elif was == "suspended" and status == "running":

@@ -53,7 +53,6 @@ class Event(BaseModel):
     large: dict[str, dict[str, Json]] | None = None
     """JSON Pointer -> {sha256, bytes} of values that lie beside the log; null stands in their place."""
 
-
     def __getitem__(self, name: str) -> Json:
         """A field by its name on the wire: ``event["nodeId"]``. Raises KeyError for one it does not have."""
         for field_name, info in type(self).model_fields.items():
@@ -297,5 +296,5 @@ def event_id(
 
 def known_types() -> frozenset[str]:
     """The ``type`` of every event this version knows."""
-    members: Any = Fact.__args__ + Told.__args__  # type: ignore[attr-defined]
+    members: Any = Fact.__args__ + Told.__args__
     return frozenset(member.model_fields["type"].default for member in members)

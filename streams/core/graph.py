@@ -5,12 +5,14 @@ Every node and edge holds a counter of what it waits for, so an event costs work
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ...planner.expressions import ExpressionFailed, truthy
 from ...values import Json, parse_time
 from . import lifecycle
 from .commands import Publish
 from .events import EdgeTaken, FlowComplete, NodeSkipped
-from .program import Edge, Step
+from .program import Edge, Getter, Step
 from .state import EndStatus, Frame, RunState
 from .turn import Turn, error_record
 
@@ -83,12 +85,12 @@ def _decide(turn: Turn, edge: Edge) -> None:
     _node_waits_less(turn, edge.target)
 
 
-def read_operands(operands: dict[str, object], frame: Frame) -> Json:
+def read_operands(operands: Mapping[str, Getter], frame: Frame) -> Json:
     """What a condition read, for readers; long texts, lists and objects are left out as ``…``."""
     made: dict[str, Json] = {}
     for text, get in operands.items():
         try:
-            value = get(frame)  # type: ignore[operator]
+            value = get(frame)
         except ExpressionFailed:
             continue
         small = value is None or isinstance(value, bool | int | float) or (isinstance(value, str) and len(value) <= 200)
@@ -227,7 +229,9 @@ def result_record(
         "status": status,
         "output": output,
         "nodes": {step.id: state.top.outputs.get(step.id) for step in outer if phases[step.id] == "completed"},
-        "error": None if error is None else {key: error[key] for key in ("code", "message", "nodeId", "item", "details")},
+        "error": None
+        if error is None
+        else {key: error[key] for key in ("code", "message", "nodeId", "item", "details")},
         "metadata": {
             "name": state.program.plan.metadata.name if state.program else None,
             "planHash": state.program.hash if state.program else None,

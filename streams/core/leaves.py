@@ -267,7 +267,9 @@ def _start_wait(turn: Turn, live: Live) -> None:
         given = live.step.get["until"](live.frame)
         moment = parse_time(given)
         if moment is None:
-            raise NodeFailed("TOOL_INPUT_INVALID", f"until is {_kind(given)}: expected a time like 2030-01-31T12:00:00Z")
+            raise NodeFailed(
+                "TOOL_INPUT_INVALID", f"until is {_kind(given)}: expected a time like 2030-01-31T12:00:00Z"
+            )
         due = moment.timestamp() * 1000
         limit = node.timeout if node.timeout is not None else UNTIL_AT_MOST_MS
     if due <= now:
@@ -276,7 +278,9 @@ def _start_wait(turn: Turn, live: Live) -> None:
     late = limit is not None and due > now + limit
     kind = "timeout" if late else "wait"
     live.timer = f"{kind}/{live.step.id}/{path_text(live.frame.path)}"
-    turn.start_timer(live.timer, kind, now + limit if late and limit is not None else due, live.step.id, live.frame.path)
+    turn.start_timer(
+        live.timer, kind, now + limit if late and limit is not None else due, live.step.id, live.frame.path
+    )
 
 
 def wait_over(turn: Turn, live: Live) -> None:

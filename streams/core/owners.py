@@ -118,7 +118,9 @@ def _go_on(turn: Turn, live: Live) -> None:
     if live.next < live.total:
         _start_branch(turn, live)
     elif not live.active:
-        complete(turn, live, _shaped(live, _settled(live) if live.step.node.join_strategy == "settled" else live.results))
+        complete(
+            turn, live, _shaped(live, _settled(live) if live.step.node.join_strategy == "settled" else live.results)
+        )
 
 
 def _settled(live: Live) -> list[Json]:

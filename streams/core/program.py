@@ -66,7 +66,7 @@ class Step:
 
     @property
     def declared_on_error(self) -> bool:
-        return self.node.on_error != "fail"
+        return bool(self.node.on_error != "fail")
 
 
 @dataclass(slots=True, eq=False, repr=False)

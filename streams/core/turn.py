@@ -14,7 +14,7 @@ from .events import SEMANTICS, VERSION, Event, Told, event_id
 from .program import Step
 from .state import Frame, Live, Path, RunState, Timer
 
-ToldT = TypeVar("ToldT", bound=Told)  # type: ignore[valid-type]
+ToldT = TypeVar("ToldT", bound=Told)
 
 
 class NodeFailed(Exception):
@@ -56,7 +56,13 @@ class Turn:
         self.agenda.append((call, *arguments))
 
     def announce(
-        self, kind: type[ToldT], node_id: str | None, item: Path, *tail: object, attempt: int | None = None, **fields: Any
+        self,
+        kind: type[ToldT],
+        node_id: str | None,
+        item: Path,
+        *tail: object,
+        attempt: int | None = None,
+        **fields: Any,
     ) -> ToldT:
         """Append an announcement. Its id and time come from the fact, so two schedulers write the same bytes."""
         name = kind.model_fields["type"].default

@@ -277,7 +277,8 @@ class Engine:
             if self.failure is not None:
                 raise self.failure
             woken = asyncio.ensure_future(driven.changed.wait())
-            await asyncio.wait({created, woken}, return_when=asyncio.FIRST_COMPLETED)
+            either: set[asyncio.Future[Any]] = {created, woken}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             woken.cancel()
         return created.result()
 

@@ -23,7 +23,7 @@ def fields(**named: Any) -> dict[str, Any]:
 
 
 def spec(tool_id: str, takes: Any = None, gives: Any = None, **more: Any) -> ToolSpec:
-    return ToolSpec(tool_id, input_schema=takes or fields(), output_schema=gives, **more)
+    return ToolSpec(tool_id, input_schema=fields() if takes is None else takes, output_schema=gives, **more)
 
 
 TOOLS: dict[str, ToolSpec] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dynamicflow.planner.check import Check
 from tests.check.check_kit import (
     NUMBER,
     TEXT,
@@ -17,7 +18,6 @@ from tests.check.check_kit import (
     spec,
     value,
 )
-from dynamicflow.planner.check import Check
 
 LEADS = call("leads", "findLeads")
 VALIDATED = call("v", "validateEmail", email="$input.email")

@@ -3,8 +3,22 @@
 from __future__ import annotations
 
 from dynamicflow.planner.check import Check
-from tests.check.check_kit import FLAG, NUMBER, TEXT, TOOLS, call, check, codes, fields, only, only_warning, plan
-from tests.check.check_kit import spec, value, warned
+from tests.check.check_kit import (
+    FLAG,
+    NUMBER,
+    TEXT,
+    TOOLS,
+    call,
+    check,
+    codes,
+    fields,
+    only,
+    only_warning,
+    plan,
+    spec,
+    value,
+    warned,
+)
 
 VALIDATED = call("v", "validateEmail", email="$input.email")
 LEADS = call("l", "findLeads")
@@ -106,7 +120,11 @@ class TestAWhileConditionBeforeItsFirstIteration:
         assert "coalesce" in problem.suggestion
 
     def test_a_guard_or_coalesce_makes_it_right(self) -> None:
-        for condition in ("coalesce($p.tries, 0) < 3", "$index == 0 || $p.tries < 3", "$index > 0 ? $p.tries < 3 : true"):
+        for condition in (
+            "coalesce($p.tries, 0) < 3",
+            "$index == 0 || $p.tries < 3",
+            "$index > 0 ? $p.tries < 3 : true",
+        ):
             assert self.loop(condition).valid, condition
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -137,7 +137,7 @@ class TestReferencesByTheirInferredType:
 
 
 class TestInputsThatAreOneReference:
-    tools = {
+    tools: ClassVar = {
         "give": spec("give", None, fields(email=TEXT, age=NUMBER)),
         "take": spec("take", fields(email=NUMBER, name=TEXT)),
         "text": spec("text", None, TEXT),

@@ -118,3 +118,7 @@ class TestNodesThatMayNotHaveRun:
 
     def test_behind_an_edge_from_that_node_it_has_run(self) -> None:
         assert check(plan(either("c", value("a")), value("v", "$a"), edges=[("a", "v")])).warnings == ()
+
+    def test_the_condition_of_an_edge_from_that_node_reads_it_when_it_ran(self) -> None:
+        edge = {"from": "a", "to": "v", "condition": "$a > 1"}
+        assert check(plan(either("c", value("a")), value("v"), edges=[edge])).warnings == ()

@@ -35,7 +35,20 @@ class TestString:
 
     @pytest.mark.parametrize(
         "source",
-        [r"'\d'", r"'\x41'", r"'\u12'", r"'\u12g4'", r"'\ '", r"'\0'", r"'\ud83d'", r"'\ude00\ud83d'", "'open", '"open\'', "'\\'", "'\ud83d'"],
+        [
+            r"'\d'",
+            r"'\x41'",
+            r"'\u12'",
+            r"'\u12g4'",
+            r"'\ '",
+            r"'\0'",
+            r"'\ud83d'",
+            r"'\ude00\ud83d'",
+            "'open",
+            "\"open'",
+            "'\\'",
+            "'\ud83d'",
+        ],
     )
     def test_with_another_escape_is_refused(self, source: str) -> None:
         refusal(source)
@@ -64,7 +77,22 @@ class TestNumber:
 
     @pytest.mark.parametrize(
         "source",
-        ["01", "00", ".5", "5.", "1e", "0x10", "1_000", "+1", "9223372036854775808", "1" * 30, "1e400", "12abc", "NaN", "Infinity"],
+        [
+            "01",
+            "00",
+            ".5",
+            "5.",
+            "1e",
+            "0x10",
+            "1_000",
+            "+1",
+            "9223372036854775808",
+            "1" * 30,
+            "1e400",
+            "12abc",
+            "NaN",
+            "Infinity",
+        ],
     )
     def test_of_another_spelling_or_size_is_refused(self, source: str) -> None:
         refusal(source)
@@ -92,13 +120,17 @@ class TestShapes:
     def test_are_those_of_json(self, source: str, expected: Any) -> None:
         assert exact(value(source)) == exact(expected)
 
-    @pytest.mark.parametrize("source", ["[1,]", "{a: 1,}", "{a}", "{1: 2}", "{$a: 1}", "[,]", "(1", "1)", "[1", "{a: 1", "()", ""])
+    @pytest.mark.parametrize(
+        "source", ["[1,]", "{a: 1,}", "{a}", "{1: 2}", "{$a: 1}", "[,]", "(1", "1)", "[1", "{a: 1", "()", ""]
+    )
     def test_of_another_spelling_are_refused(self, source: str) -> None:
         refusal(source)
 
 
 class TestKeywords:
-    @pytest.mark.parametrize("source", ["1 in2", "1in [1]2", "not1", "true1", "$a andb", "1 or2", "'a' matchesb", "nullx", "trueish"])
+    @pytest.mark.parametrize(
+        "source", ["1 in2", "1in [1]2", "not1", "true1", "$a andb", "1 or2", "'a' matchesb", "nullx", "trueish"]
+    )
     def test_are_whole_words(self, source: str) -> None:
         refusal(source)
 
@@ -109,7 +141,10 @@ class TestKeywords:
     def test_not_in_is_two_words(self) -> None:
         refusal("1 notin [2]")
 
-    @pytest.mark.parametrize("source", ["eval('1')", "__import__('os')", "$a = 1", "$a; $b", "$a, $b", "x => x", "`a`", "$a?.b", "$a ?? 1", "$a ** 2"])
+    @pytest.mark.parametrize(
+        "source",
+        ["eval('1')", "__import__('os')", "$a = 1", "$a; $b", "$a, $b", "x => x", "`a`", "$a?.b", "$a ?? 1", "$a ** 2"],
+    )
     def test_there_is_nothing_else(self, source: str) -> None:
         try:
             tree = parse(source)
@@ -132,7 +167,18 @@ class TestSourceLimits:
 
     @pytest.mark.parametrize(
         ("opens", "closes"),
-        [("(", ")"), ("[", "]"), ("{a:", "}"), ("!", ""), ("-", ""), ("not ", ""), ("1 ? ", " : 1"), ("1 ? 1 : ", ""), ("abs(", ")"), ("$a[", "]")],
+        [
+            ("(", ")"),
+            ("[", "]"),
+            ("{a:", "}"),
+            ("!", ""),
+            ("-", ""),
+            ("not ", ""),
+            ("1 ? ", " : 1"),
+            ("1 ? 1 : ", ""),
+            ("abs(", ")"),
+            ("$a[", "]"),
+        ],
     )
     def test_nesting_is_at_most_64(self, opens: str, closes: str) -> None:
         parse(opens * 64 + "1" + closes * 64)

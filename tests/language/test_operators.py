@@ -49,7 +49,9 @@ class TestLogic:
     def test_gives_the_operand_that_decided(self, source: str, expected: Any) -> None:
         assert exact(value(source)) == exact(expected)
 
-    @pytest.mark.parametrize("source", ["0 && 1 / 0", "1 || 1 / 0", "1 ? 2 : 1 / 0", "0 ? 1 / 0 : 2", "coalesce(1, 1 / 0)"])
+    @pytest.mark.parametrize(
+        "source", ["0 && 1 / 0", "1 || 1 / 0", "1 ? 2 : 1 / 0", "0 ? 1 / 0 : 2", "coalesce(1, 1 / 0)"]
+    )
     def test_stops_where_it_is_decided(self, source: str) -> None:
         value(source)
 
@@ -133,7 +135,13 @@ class TestEquality:
 
     @pytest.mark.parametrize(
         ("source", "expected"),
-        [("$v == 1", False), ("$v == true", True), ("$v == 'true'", False), ("1 == $v", False), ("[true] == [$v]", True)],
+        [
+            ("$v == 1", False),
+            ("$v == true", True),
+            ("$v == 'true'", False),
+            ("1 == $v", False),
+            ("[true] == [$v]", True),
+        ],
     )
     def test_with_a_literal_is_the_same(self, source: str, expected: bool) -> None:
         assert value(source, v=True) is expected
@@ -167,7 +175,8 @@ class TestOrdering:
 
     @pytest.mark.parametrize("operator", ["<", "<=", ">", ">="])
     @pytest.mark.parametrize(
-        ("left", "right"), [(1, "1"), (None, 1), (1, None), (None, None), (True, False), (1, True), ([1], [2]), ({}, {}), ("a", ["a"])]
+        ("left", "right"),
+        [(1, "1"), (None, 1), (1, None), (None, None), (True, False), (1, True), ([1], [2]), ({}, {}), ("a", ["a"])],
     )
     def test_of_anything_else_fails(self, operator: str, left: Any, right: Any) -> None:
         found = failure(f"$l {operator} $r", l=left, r=right)
@@ -188,7 +197,6 @@ class TestArithmetic:
             ("2.5 * 2", 5),
             ("9007199254740993 + 0", 9007199254740993),
             ("9223372036854775806 + 1", BIG - 1),
-            ("-9223372036854775807 - 1", -BIG),
             ("3037000500 * 3037000499", 3037000500 * 3037000499),
             ("1e30 * 2", 2e30),
             ("1e300 / 1e10", 1e290),
@@ -205,8 +213,6 @@ class TestArithmetic:
         ],
     )
     def test_of_numbers(self, source: str, expected: Any) -> None:
-        if source == "-9223372036854775807 - 1":
-            pytest.skip("the one integer of 64 bits with a sign: either answer is exact")
         assert exact(value(source)) == exact(expected)
 
     def test_a_large_float_stays_a_float(self) -> None:
@@ -267,12 +273,19 @@ class TestArithmetic:
 
     @pytest.mark.parametrize(
         "source",
-        ["9223372036854775807 + 1", "-9223372036854775807 - 2", "4611686018427387904 * 2", "9223372036854775807 * 9223372036854775807"],
+        [
+            "9223372036854775807 + 1",
+            "-9223372036854775807 - 2",
+            "4611686018427387904 * 2",
+            "9223372036854775807 * 9223372036854775807",
+        ],
     )
     def test_integers_beyond_63_bits_fail(self, source: str) -> None:
         failure(source)
 
-    @pytest.mark.parametrize("source", ["1e308 * 10", "1e308 + 1e308", "-1e308 - 1e308", "1e-300 / 1e-310 * 1e300", "1 / 1e-320"])
+    @pytest.mark.parametrize(
+        "source", ["1e308 * 10", "1e308 + 1e308", "-1e308 - 1e308", "1e-300 / 1e-310 * 1e300", "1 / 1e-320"]
+    )
     def test_there_is_no_infinity_and_no_nan(self, source: str) -> None:
         failure(source)
 
@@ -340,7 +353,9 @@ class TestMatches:
     def test_finds_a_pattern_anywhere(self, source: str, expected: bool) -> None:
         assert value(source, t="order-42", p="[0-9]+$") is expected
 
-    @pytest.mark.parametrize("source", ["1 matches '1'", "'a' matches null", "'a' matches 1", "null matches null", "['a'] matches 'a'"])
+    @pytest.mark.parametrize(
+        "source", ["1 matches '1'", "'a' matches null", "'a' matches 1", "null matches null", "['a'] matches 'a'"]
+    )
     def test_of_a_wrong_type_fails(self, source: str) -> None:
         failure(source)
 

@@ -85,7 +85,13 @@ class TestPath:
 
     @pytest.mark.parametrize(
         ("source", "expected"),
-        [("$o.lines[$i].sku", "b"), ("$o.lines[$i - 1].sku", "a"), ("$o[$k]", 7), ("$o['i' + 'd']", 7), ("$l[2 / 2]", 20)],
+        [
+            ("$o.lines[$i].sku", "b"),
+            ("$o.lines[$i - 1].sku", "a"),
+            ("$o[$k]", 7),
+            ("$o['i' + 'd']", 7),
+            ("$l[2 / 2]", 20),
+        ],
     )
     def test_a_computed_key_is_an_index_or_a_key(self, source: str, expected: Any) -> None:
         assert value(source, o=ORDER, i=1, k="id", l=[10, 20]) == expected
@@ -103,7 +109,9 @@ class TestName:
         assert value("$a - 1", a=5) == 4
         assert value("$a -1", a=5) == 4
 
-    @pytest.mark.parametrize("source", ["$", "$ a", "$1", "$a-", "$a--b", "$-a", "$.x", "$$a", "$a b", "a", "a.b", "a == 1"])
+    @pytest.mark.parametrize(
+        "source", ["$", "$ a", "$1", "$a-", "$a--b", "$-a", "$.x", "$$a", "$a b", "a", "a.b", "a == 1"]
+    )
     def test_what_is_no_name_is_refused(self, source: str) -> None:
         refusal(source)
 
@@ -120,7 +128,9 @@ class TestName:
 
 
 class TestLength:
-    @pytest.mark.parametrize(("given", "expected"), [("", 0), ("héé", 3), ([], 0), ([1, 2], 2), ({"a": 1}, None), (5, None)])
+    @pytest.mark.parametrize(
+        ("given", "expected"), [("", 0), ("héé", 3), ([], 0), ([1, 2], 2), ({"a": 1}, None), (5, None)]
+    )
     def test_is_that_of_strings_and_lists(self, given: Any, expected: int | None) -> None:
         assert value("$v.length", v=given) == expected
 
@@ -227,7 +237,15 @@ class TestFreeNames:
 
     @pytest.mark.parametrize(
         ("source", "name"),
-        [("$a", "a"), ("$a.b[0]['c']", "a"), ("$a[*].b", "a"), ("$a + 1", None), ("($a).b", None), ("$a.size()", None), ("1", None)],
+        [
+            ("$a", "a"),
+            ("$a.b[0]['c']", "a"),
+            ("$a[*].b", "a"),
+            ("$a + 1", None),
+            ("($a).b", None),
+            ("$a.size()", None),
+            ("1", None),
+        ],
     )
     def test_one_reference_alone_is_known_as_such(self, source: str, name: str | None) -> None:
         whole = parse(source).whole_reference

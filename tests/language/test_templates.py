@@ -69,7 +69,10 @@ class TestText:
         made = read.compile(lambda name: Bound(lambda c: c[name]))(NAMES)
         assert made == expected
 
-    @pytest.mark.parametrize("given", ["$19.99", "$", "costs $5 or 5$", "$$", "$$$", "a $ b", "${", "$ {x}", "$-1", "plain", "", "{x}", "100 $us"])
+    @pytest.mark.parametrize(
+        "given",
+        ["$19.99", "$", "costs $5 or 5$", "$$", "$$$", "a $ b", "${", "$ {x}", "$-1", "plain", "", "{x}", "100 $us"],
+    )
     def test_all_else_is_text(self, given: str) -> None:
         if given == "${":
             assert [finding.code for finding in findings(given)] == ["EXPRESSION_SYNTAX"]
@@ -98,7 +101,9 @@ class TestText:
 class TestJson:
     def test_strings_refer_at_every_depth_and_keys_never_do(self) -> None:
         given = {"$n": "$n", "list": [1, "$n", {"x": "<${$n}>"}], "b": True, "z": None, "f": 1.5}
-        assert exact(template(given, **NAMES)) == exact({"$n": 5, "list": [1, 5, {"x": "<5>"}], "b": True, "z": None, "f": 1.5})
+        assert exact(template(given, **NAMES)) == exact(
+            {"$n": 5, "list": [1, 5, {"x": "<5>"}], "b": True, "z": None, "f": 1.5}
+        )
 
     def test_a_literal_stands_for_itself(self) -> None:
         given = {"a": [1, "text", "$5"]}
@@ -137,7 +142,13 @@ class TestJson:
 class TestFindings:
     @pytest.mark.parametrize(
         ("given", "shown"),
-        [("$count * 2", "${$count * 2}"), ("$user.name!", "${$user.name}"), ("$count, $n", "${$count}"), ("$n ", "${$n}"), ("$n-", "${$n}")],
+        [
+            ("$count * 2", "${$count * 2}"),
+            ("$user.name!", "${$user.name}"),
+            ("$count, $n", "${$count}"),
+            ("$n ", "${$n}"),
+            ("$n-", "${$n}"),
+        ],
     )
     def test_a_known_name_that_goes_on_is_refused_and_the_form_shown(self, given: str, shown: str) -> None:
         (found,) = findings(given)
@@ -183,7 +194,14 @@ class TestFindings:
 class TestTypes:
     def test_a_whole_value_has_its_type_and_a_text_is_a_string(self) -> None:
         types = {"n": Named(NUMBER)}
-        for given, kind in (("$n", "number"), ("${$n + 1}", "number"), ("<${$n}>", "string"), ("text", "string"), (5, "number"), (None, "null")):
+        for given, kind in (
+            ("$n", "number"),
+            ("${$n + 1}", "number"),
+            ("<${$n}>", "string"),
+            ("text", "string"),
+            (5, "number"),
+            (None, "null"),
+        ):
             made, found = parse_template(given, types).infer(lambda name: types[name])
             assert (made.kind, found) == (kind, []), given
 

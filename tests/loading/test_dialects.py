@@ -229,6 +229,15 @@ class TestDialectD:
             ),
         )
 
+    def test_nulls_are_absent_where_they_are_no_value(self) -> None:
+        unused = dict.fromkeys(("tool", "args", "on", "initial", "condition", "config", "timeout", "loop", "onError"))
+        asked = {"id": "s", "type": "switch", "switch": "which?", "options": [{"id": "x"}], "branchIds": {"x": ["v"]}}
+
+        loaded = load_plan({"steps": [{**unused, **asked, "value": None}, {**unused, **value("v", None)}]})
+
+        assert loaded.problems == () and loaded.canonical is not None
+        assert loaded.canonical["nodes"][0]["cases"] == {"x": [value("v", None)]}
+
     def test_the_order_is_that_of_root_ids(self) -> None:
         loaded = load_plan({"steps": [tool("b"), tool("a")], "rootIds": ["a", "b"]})
 

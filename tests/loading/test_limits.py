@@ -142,7 +142,7 @@ DOCUMENT: dict[str, Any] = {
     ],
     "edges": [{"from": "t", "to": ["c", "s"], "condition": {"type": "variable", "value": "t"}}],
     "joins": [{"from": "a", "to": "b", "mapping": {"x": "$source.y"}}],
-    "output": {"x": "$previousOutput", "y": "${$.z + item}"},
+    "output": {"x": "$out", "y": "${$t.z + item}"},
 }
 PLACES = _places(DOCUMENT)[1:]
 ODD = st.one_of(
@@ -169,6 +169,12 @@ KEYS = st.sampled_from(["nodes", "steps", "flow", "edges", "id", "type", "body",
 
 
 class TestNothingRaises:
+    def test_for_the_plan_itself_as_nothing_is_wrong(self) -> None:
+        loaded = load_plan(DOCUMENT)
+
+        assert loaded.problems == ()
+        _sound(loaded)
+
     @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(st.lists(CHANGE, min_size=1, max_size=4))
     def test_for_a_plan_with_something_changed(self, changes: list[tuple[tuple[Any, ...], Any, str]]) -> None:

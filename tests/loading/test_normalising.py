@@ -198,7 +198,7 @@ class TestWhatCameBeforeGetsItsName:
 
         found = faults(plan(value("a"), value("b"), value("c", {"x": ["$.y"]}), edges=edges))
 
-        assert found == [("UNRESOLVED_REFERENCE", "/nodes/2/value")]
+        assert found == [("UNRESOLVED_REFERENCE", "/nodes/2/value/x/0")]
 
 
 class TestSourcesBecomeReferences:

@@ -93,6 +93,7 @@ class TestOneNode:
             ({"id": "a", "type": "tool", "toolId": " "}, ("MISSING_TOOL_ID", "/nodes/0/toolId")),
             (tool("a", inputs=[]), ("INVALID_SHAPE", "/nodes/0/inputs")),
             (tool("a", args="text"), ("INVALID_SHAPE", "/nodes/0/args")),
+            (tool("a", inputs="see $b"), ("INVALID_SHAPE", "/nodes/0/inputs")),
             ({"id": "a", "type": "value"}, ("INVALID_SHAPE", "/nodes/0")),
             ({"id": "m", "type": "map"}, ("MISSING_OPERATION", "/nodes/0")),
             ({"id": "m", "type": "map", "body": []}, ("MISSING_OPERATION_TARGET", "/nodes/0")),
