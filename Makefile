@@ -27,7 +27,7 @@ lint: $(STAMP) ## Check format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p dynamicflow
-	$(BIN)/mypy tests benchmarks examples
+	$(BIN)/mypy --explicit-package-bases tests benchmarks examples
 
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff format .

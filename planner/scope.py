@@ -40,7 +40,7 @@ class Binding:
     target: str = ""
     """node: its id · item, index, acc, last: the owner's id · error: the failed node's id · variable: its name."""
     level: int = 0
-    """How many item bodies stand around the value: 0 at the top. For ``item`` and the like, inside their owner's body."""
+    """How many item bodies stand around the value: 0 at the top; of ``item`` and the like, within their owner's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """TEMPLATEs: any JSON whose strings may refer; keys never do (canonical.md §3, "Strings in templates").
 
-    "$a.b"              one reference: its value, type kept
-    "${$a.b + 1}"       one expression: its value, type kept
-    "Dear ${$a.name}"   a text
-    "$$name", "$${"     a dollar that refers to nothing
+"$a.b"              one reference: its value, type kept
+"${$a.b + 1}"       one expression: its value, type kept
+"Dear ${$a.name}"   a text
+"$$name", "$${"     a dollar that refers to nothing
 """
 
 from __future__ import annotations
@@ -56,7 +56,10 @@ class Template:
     def names(self) -> tuple[tuple[str, Name], ...]:
         """Every free root name, with the pointer of its string."""
         return tuple(
-            (at, name) for at, text in self.texts.items() for expression in text.expressions for name in expression.names
+            (at, name)
+            for at, text in self.texts.items()
+            for expression in text.expressions
+            for name in expression.names
         )
 
     @property
@@ -75,18 +78,18 @@ class Template:
     def _compile(self, value: Json, at: str, bind: Bind) -> Getter:
         if isinstance(value, str):
             text = self.texts.get(at)
-            return _constant(value) if text is None else _compile_text(text, bind)
+            return _Constant(value) if text is None else _compile_text(text, bind)
         if isinstance(value, list):
             items = [self._compile(part, f"{at}/{index}", bind) for index, part in enumerate(value)]
-            if all(isinstance(item, _constant) for item in items):
-                return _constant([item.value for item in items if isinstance(item, _constant)])
+            if all(isinstance(item, _Constant) for item in items):
+                return _Constant([item.value for item in items if isinstance(item, _Constant)])
             return lambda context: [item(context) for item in items]
         if isinstance(value, dict):
             pairs = [(key, self._compile(part, f"{at}/{_escaped(key)}", bind)) for key, part in value.items()]
-            if all(isinstance(part, _constant) for _, part in pairs):
-                return _constant({key: part.value for key, part in pairs if isinstance(part, _constant)})
+            if all(isinstance(part, _Constant) for _, part in pairs):
+                return _Constant({key: part.value for key, part in pairs if isinstance(part, _Constant)})
             return lambda context: {key: part(context) for key, part in pairs}
-        return _constant(value)
+        return _Constant(value)
 
     def infer(
         self, types: Callable[[str], Named], *, unset: frozenset[str] = frozenset()
@@ -117,7 +120,7 @@ class Template:
         return of_value(value)
 
 
-class _constant:  # noqa: N801 - used as a closure
+class _Constant:
     """A closure that gives one value."""
 
     __slots__ = ("value",)
@@ -138,7 +141,7 @@ def _compile_text(text: Text, bind: Bind) -> Getter:
         (only,) = text.expressions
         return only.compile(bind)
     if not text.expressions:
-        return _constant("".join(part for part in text.parts if isinstance(part, str)))
+        return _Constant("".join(part for part in text.parts if isinstance(part, str)))
     parts = [part if isinstance(part, str) else part.compile(bind) for part in text.parts]
 
     def make(context: Any) -> Json:

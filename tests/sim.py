@@ -1,7 +1,7 @@
 """A world for the fold, in one thread and in virtual time: seeded order, crashes, duplicates, late facts, slow tools.
 
-No engine and no threads: ``apply`` is driven directly, so that thousands of schedules take seconds and a failure is made
-again by its seed. ``World.run`` plays one schedule; :func:`reference` runs everything in order, one step at a time.
+No engine and no threads: ``apply`` is driven directly, so that thousands of schedules take seconds and a failure is
+made again by its seed. ``World.run`` plays one schedule; :func:`reference` runs everything in order, one step at a time.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ class World:
         del self.timers[timer.timer]
         self.now = max(self.now, timer.due_ms)
         place = self.envelope("timer-fired", None, None, None, timer.timer)
-        self.accept(e.TimerFired(**place, timer=timer.timer, kind=timer.kind))  # type: ignore[arg-type]
+        self.accept(e.TimerFired(**place, timer=timer.timer, kind=timer.kind))
 
     def restart(self) -> None:
         """The process dies; what is in the log is all that is left."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from .. import ir
-from ..expressions import ExpressionSyntax, Finding, Name
+from ..expressions import Expression, ExpressionSyntax, Finding, Name
 from ..scope import Layout
 from ..templates import Template
 from ..types import UNKNOWN, Type
@@ -30,31 +30,62 @@ def check_texts(
     ``loose``: the same types with nodes of ``validation: "warn"`` unknown: a field that only they lack is a warning.
     ``planned``: a reference that a model may have forgotten to write as one is an error.
     """
+    rules = _Texts(layout, outputs, loose, found, planned)
     typed: dict[Path, Type] = {}
     for source in sources:
-        parsed = source.parsed
-        if isinstance(parsed, ExpressionSyntax):
-            wrong = Finding("EXPRESSION_SYNTAX", parsed.message, parsed.line, parsed.column, parsed.suggestion)
-            report(wrong, source, found)
-            continue
-        unset = _unset(layout, source)
-        made, findings = parsed.infer(outputs.at(source), unset=unset)
+        if isinstance(source.parsed, ExpressionSyntax):
+            rules.syntax(source, source.parsed)
+        else:
+            typed[source.path] = rules.type(source, source.parsed)
+    return typed
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Texts:
+    layout: Layout
+    outputs: Outputs
+    loose: Outputs
+    found: Findings
+    planned: bool
+    _inferred: dict[tuple[str, str | None, str], tuple[Type, list[Finding]]] = field(default_factory=dict)
+    """(text, node, field) -> what is known of it: a long list of the same reference is looked at once."""
+
+    def syntax(self, source: Source, wrong: ExpressionSyntax) -> None:
+        finding = Finding("EXPRESSION_SYNTAX", wrong.message, wrong.line, wrong.column, wrong.suggestion)
+        report(finding, source, self.found)
+
+    def type(self, source: Source, parsed: Expression | Template) -> Type:
+        """What the text gives, after its faults have been reported; unknown where it does not even parse."""
+        key = (source.text, source.node_id, source.field)
+        if key not in self._inferred:
+            self._inferred[key] = self._infer(source, parsed)
+        made, findings = self._inferred[key]
+        for finding in findings:
+            report(finding, source, self.found)
+        return UNKNOWN if isinstance(parsed, Template) and self._broken(source, parsed) else made
+
+    def _broken(self, source: Source, parsed: Template) -> bool:
         broken = False
-        for finding in parsed.findings if isinstance(parsed, Template) else ():
+        for finding in parsed.findings:
             broken = broken or not finding.warning
             if finding.code == "UNRESOLVED_REFERENCE":
-                report_unknown(layout, source, Name(str(finding.actual), (), 1, 1, False), found)
+                report_unknown(self.layout, source, Name(str(finding.actual), (), 1, 1, False), self.found)
             else:
-                report(replace(finding, warning=finding.warning and not planned), source, found)
-        if findings:
-            certain = _keys(parsed.infer(loose.at(source), unset=unset)[1]) if loose is not outputs else None
-            for finding in findings:
-                relaxed = (
-                    certain is not None and finding.code == "UNKNOWN_OUTPUT_FIELD" and _key(finding) not in certain
-                )
-                report(replace(finding, warning=finding.warning or relaxed), source, found)
-        typed[source.path] = UNKNOWN if broken else made
-    return typed
+                report(replace(finding, warning=finding.warning and not self.planned), source, self.found)
+        return broken
+
+    def _infer(self, source: Source, parsed: Expression | Template) -> tuple[Type, list[Finding]]:
+        unset = _unset(self.layout, source)
+        made, findings = parsed.infer(self.outputs.at(source), unset=unset)
+        if findings and self.loose is not self.outputs:
+            certain = {_key(finding) for finding in parsed.infer(self.loose.at(source), unset=unset)[1]}
+            findings = [
+                replace(finding, warning=True)
+                if finding.code == "UNKNOWN_OUTPUT_FIELD" and _key(finding) not in certain
+                else finding
+                for finding in findings
+            ]
+        return made, findings
 
 
 def _unset(layout: Layout, source: Source) -> frozenset[str]:
@@ -77,10 +108,6 @@ def _all_ids(body: Collection[ir.Node]) -> frozenset[str]:
 
 def _key(finding: Finding) -> tuple[str, int, int, str]:
     return finding.code, finding.line, finding.column, finding.message
-
-
-def _keys(findings: Iterable[Finding]) -> set[tuple[str, int, int, str]]:
-    return {_key(finding) for finding in findings}
 
 
 def report(finding: Finding, source: Source, found: Findings) -> None:

@@ -10,15 +10,15 @@ the deepest expression that the parser lets through runs within Python's default
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
 from ...values import Json
-from . import functions, operators
+from . import closures, functions
 from . import syntax as s
-from .elements import GATHER, LAZY, Body, Closure, Element, ExpressionFailed, charge
-from .operators import Failure, truthy
+from .elements import Body, Closure, Element, charge
+from .operators import truthy
 from .paths import literal
 from .steps import Step, at_key_step, fields_step, output_step, run_steps, star_step
 
@@ -149,20 +149,20 @@ class _Compiler:
     def _eager(self, node: s.Node, inside: bool) -> tuple[Closure, int]:
         """What evaluates all of its parts."""
         parts = [self._get(child, inside) for child in s.children(node)]
-        closures, cost = [part for part, _ in parts], 1 + sum(cost for _, cost in parts)
+        made, cost = [part for part, _ in parts], 1 + sum(cost for _, cost in parts)
         match node:
             case s.ListOf():
-                return _list(closures), cost
+                return closures.make_list(made), cost
             case s.ObjectOf():
-                return _object([key for key, _ in node.pairs], closures), cost
+                return closures.make_object([key for key, _ in node.pairs], made), cost
             case s.Unary():
-                return _unary(node, closures[0]), cost
+                return closures.unary(node, made[0]), cost
             case s.Arithmetic():
-                return _arithmetic(node, closures), cost - 1 + len(node.rest)
+                return closures.arithmetic(node, made), cost - 1 + len(node.rest)
             case s.Compare():
-                return _compare(node, *closures), cost
+                return closures.compare(node, *made), cost
             case _:
-                return _failing(f"{getattr(node, 'name', 'this')} needs an argument", node.at), cost
+                return closures.failing(f"{getattr(node, 'name', 'this')} needs an argument", node.at), cost
 
     # --- chains -------------------------------------------------------------------------------------------------
 
@@ -218,15 +218,19 @@ class _Compiler:
         within = s.per_element(node)
         rest = [self._get(arg, inside or within) for arg in node.args[1:]]
         if node.name == "coalesce":
-            return _coalesce([self._lazy(part, arg.at) for part, arg in zip(rest, node.args[1:], strict=True)]), 0
+            return closures.coalesce(
+                [self._lazy(part, arg.at) for part, arg in zip(rest, node.args[1:], strict=True)]
+            ), 0
         if within:
             closure, cost = rest[0]
-            return _per_element(node, closure, cost), 0
+            return closures.per_element(node, closure, cost), 0
         least, most = functions.ARITY.get(node.name, (0, 0))
         if not least <= len(node.args) <= (most or len(node.args)):
             message = "takes another number of arguments" if most != 0 else "is no function"
-            return _always(_failing(f"{node.name} {message}", node.at)), 0
-        return _called(functions.FUNCTIONS[node.name], [part for part, _ in rest], node.at), sum(c for _, c in rest)
+            return closures.always(closures.failing(f"{node.name} {message}", node.at)), 0
+        return closures.called(functions.FUNCTIONS[node.name], [part for part, _ in rest], node.at), sum(
+            c for _, c in rest
+        )
 
     # --- what may not be evaluated at all -----------------------------------------------------------------------
 
@@ -238,7 +242,7 @@ class _Compiler:
         *others, last = [self._lazy(self._get(part, inside), part.at) for part in node.parts[1:]]
         stops_at = node.operator == "||"
         if not others and not self.counting:
-            return _both(first, last.run, stops_at), cost + 1
+            return closures.both(first, last.run, stops_at), cost + 1
 
         def work(c: Any, e: Any) -> Json:
             value = first(c, e)
@@ -271,177 +275,3 @@ class _Compiler:
 
 def _flushed(names: list[str], steps: list[Step]) -> list[Step]:
     return [fields_step(tuple(names)), *steps] if names else steps
-
-
-def _both(first: Closure, second: Closure, stops_at: bool) -> Closure:
-    def work(c: Any, e: Any) -> Json:
-        value = first(c, e)
-        return value if truthy(value) is stops_at else second(c, e)
-
-    return work
-
-
-def _list(items: Sequence[Closure]) -> Closure:
-    def work(c: Any, e: Any) -> Json:
-        made = []
-        for item in items:  # a comprehension would be one more frame for each level of nesting
-            made.append(item(c, e))
-        return made
-
-    return work
-
-
-def _object(keys: Sequence[str], values: Sequence[Closure]) -> Closure:
-    pairs = list(zip(keys, values, strict=True))
-
-    def work(c: Any, e: Any) -> Json:
-        made = {}
-        for key, value in pairs:
-            made[key] = value(c, e)
-        return made
-
-    return work
-
-
-def _failing(message: str, at: s.At) -> Closure:
-    def work(c: Any, e: Any) -> Json:
-        raise ExpressionFailed(message, at.line, at.column)
-
-    return work
-
-
-def _always(run: Closure) -> Step:
-    return lambda value, c, e: run(c, e)
-
-
-def _unary(node: s.Unary, operand: Closure) -> Closure:
-    if node.operator == "!":
-        return lambda c, e: not truthy(operand(c, e))
-    at = node.at
-
-    def work(c: Any, e: Any) -> Json:
-        value = operand(c, e)
-        try:
-            return operators.negate(value)
-        except Failure as failure:
-            raise ExpressionFailed(str(failure), at.line, at.column) from None
-
-    return work
-
-
-_ARITHMETIC: Final = {
-    "+": operators.add,
-    "-": operators.subtract,
-    "*": operators.multiply,
-    "/": operators.divide,
-    "%": operators.remainder,
-}
-
-
-def _arithmetic(node: s.Arithmetic, parts: Sequence[Closure]) -> Closure:
-    first, *others = parts
-    rest = [(_ARITHMETIC[sign], part, at) for (sign, _, at), part in zip(node.rest, others, strict=True)]
-
-    def work(c: Any, e: Any) -> Json:
-        value = first(c, e)
-        for operate, part, at in rest:
-            other = part(c, e)
-            try:
-                value = operate(value, other)
-            except Failure as failure:
-                raise ExpressionFailed(str(failure), at.line, at.column) from None
-        return value
-
-    return work
-
-
-def _compare(node: s.Compare, left: Closure, right: Closure) -> Closure:
-    if node.operator == "==":
-        if isinstance(node.right, s.Literal):
-            return _equals_literal(left, node.right.value)
-        return lambda c, e: operators.equal(left(c, e), right(c, e))
-    if node.operator == "!=":
-        return lambda c, e: not operators.equal(left(c, e), right(c, e))
-    operate, at = _comparison(node), node.at
-
-    def work(c: Any, e: Any) -> Json:
-        mine, theirs = left(c, e), right(c, e)
-        try:
-            return operate(mine, theirs)
-        except Failure as failure:
-            raise ExpressionFailed(str(failure), at.line, at.column) from None
-
-    return work
-
-
-def _comparison(node: s.Compare) -> Callable[[Json, Json], Json]:
-    operator = node.operator
-    if operator == "in":
-        return operators.member
-    if operator == "not in":
-        return lambda mine, theirs: not operators.member(mine, theirs)
-    if operator != "matches":
-        return lambda mine, theirs: operators.ordered(operator, mine, theirs)
-    compiled = None
-    if isinstance(node.right, s.Literal) and isinstance(node.right.value, str):
-        try:
-            compiled = operators.pattern(node.right.value)
-        except Failure:
-            compiled = None  # `check` has refused it; evaluating says so too
-    return lambda text, source: operators.matches(text, source, compiled)
-
-
-def _equals_literal(left: Closure, value: Json) -> Closure:
-    kind = type(value)
-    if kind in (bool, str, type(None)):
-        return lambda c, e: (found := left(c, e)) == value and type(found) is kind
-    return lambda c, e: operators.equal(left(c, e), value)
-
-
-def _called(work: Callable[..., Json], others: Sequence[Closure], at: s.At) -> Step:
-    def step(value: Json, c: Any, e: Any) -> Json:
-        args = [value]
-        for other in others:
-            args.append(other(c, e))
-        try:
-            return work(*args)
-        except Failure as failure:
-            raise ExpressionFailed(str(failure), at.line, at.column) from None
-
-    return step
-
-
-def _coalesce(others: Sequence[Body]) -> Step:
-    def step(value: Json, c: Any, e: Any) -> Json:
-        for other in others:
-            if value is not None:
-                break
-            if other.cost:
-                charge(e, other.cost, other.at)
-            value = other.run(c, e)
-        return value
-
-    return step
-
-
-def _per_element(node: s.Call, body: Closure, cost: int) -> Step:
-    name, at, gather = node.name, node.at, GATHER[node.name]
-    lazy = name in LAZY
-
-    def step(given: Json, c: Any, e: Any) -> Json:
-        try:
-            if not isinstance(given, list):
-                raise Failure(f"{name} of {operators.name_of(given)}: a list is needed")
-            operators.list_of_size(len(given))
-            values = []
-            for index, item in enumerate(given):
-                charge(e, cost, at)
-                value = body(c, Element(item, index, e.left))
-                values.append(value)
-                if lazy and truthy(value) is (name == "any"):
-                    break
-            return gather(given, values)
-        except Failure as failure:
-            raise ExpressionFailed(str(failure), at.line, at.column) from None
-
-    return step

@@ -176,7 +176,8 @@ def negate(value: Json) -> Json:
 def ordered(operator: str, left: Json, right: Json) -> bool:
     """``< <= > >=`` of two numbers or two strings (by code point)."""
     if not (is_number(left) and is_number(right)) and not (isinstance(left, str) and isinstance(right, str)):
-        raise Failure(f"{name_of(left)} {operator} {name_of(right)}: two numbers or two strings{_null_hint(left, right)}")
+        hint = _null_hint(left, right)
+        raise Failure(f"{name_of(left)} {operator} {name_of(right)}: two numbers or two strings{hint}")
     if operator == "<":
         return bool(left < right)
     if operator == "<=":

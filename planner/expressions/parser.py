@@ -102,8 +102,9 @@ class _Build(Transformer[Token, s.Node]):
 
     # lark calls these by the grammar's aliases, each with the list of parts
     def choice(self, parts: list[Any]) -> s.Node:
-        test, yes, no = parts
-        return test if yes is None else s.Choice(_at(test.at, parts, 1), test, yes, no)  # type: ignore[no-any-return]
+        test: s.Node = parts[0]
+        yes, no = parts[1:]
+        return test if yes is None else s.Choice(_at(test.at, parts, 1), test, yes, no)
 
     def any_of(self, parts: list[Any]) -> s.Node:
         return _logic("||", parts)
@@ -115,7 +116,8 @@ class _Build(Transformer[Token, s.Node]):
         return s.Unary(_at(parts[0], parts[1:], 1), "!", parts[1])
 
     def compare(self, parts: list[Any]) -> s.Node:
-        left, operator, right = parts
+        left: s.Node = parts[0]
+        operator, right = parts[1:]
         if operator is None:
             return left
         name = " ".join(str(operator).split())

@@ -29,7 +29,7 @@ class Walk:
     source: str
     missing: list[Missing] = field(default_factory=list)
     _lists: list[bool] = field(default_factory=list)
-    """Of every ``[*]`` passed: whether there may be null instead of a list."""
+    """Of every ``[*]`` passed: whether there may be null instead of a list, because it stands on something else."""
 
     def follow(self, segments: Sequence[s.Segment], keys: Sequence[Type | None], *, node: bool) -> Type:
         """The type at the end. ``keys``: the type of each computed key. ``node``: ``.output`` may mean the whole."""
@@ -64,11 +64,9 @@ class Walk:
         self.source += "[*]"
         if "list" not in may:
             self.type = NULL
-        elif may <= {"list", "null"}:
-            self._lists.append(self.type.nullable)
-            self.type = self.type.item or UNKNOWN
         else:
-            self.type = UNKNOWN
+            self._lists.append(may != {"list"})
+            self.type = self.type.item or UNKNOWN
 
     def _named(self, name: str) -> Type:
         may = possible(self.type)

@@ -1,7 +1,7 @@
 """The syntax tree of an expression (canonical.md §3). Data only; positions count from 1.
 
-Flat chains (``a + b + c``, ``a && b && c``, ``$a.b.c``) are one node with a tuple of parts,
-which is walked in a loop. What else stands inside one another is bounded: the nesting limit (64) times the grammar's levels.
+Flat chains (``a + b + c``, ``a && b && c``, ``$a.b.c``) are one node with a tuple of parts, walked in a loop. What
+else stands inside one another is bounded: the nesting limit (64) times the grammar's levels; a chain of methods is not.
 """
 
 from __future__ import annotations

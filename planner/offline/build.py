@@ -16,6 +16,7 @@ from ...values import Json, digest
 from ..request import ABSENT, PlanRequest, shape
 from .binding import Binder, Bound
 from .conditions import FAILURE, negated, understand
+from .details import MOST_NAMED, extras_of, in_sight, one_of_all, plural, referred
 from .lexicon import STOP
 from .literals import Masked, fields_said
 from .phrases import Do, Each, Heading, If, Keep, Phrase, Together
@@ -24,17 +25,6 @@ from .sources import Source, lists, nearest, possible
 from .words import Matcher, is_generic, makes, meanings, nouns_of, singular, split, stem, stems, verb_of
 
 _RESERVED: Final = frozenset("input item index acc last vars run error signal source start end".split())
-_RETRY: Final = re.compile(
-    r"[\s,(]*\b(?:and\s+)?(?:retry|retrying|retried|try again)\b[^.;]*?\b(\d{1,2})\s+times?\b[\s)]*", re.IGNORECASE
-)
-_TRIES: Final = re.compile(
-    r"[\s,(]*\b(?:with\s+)?(?:up to\s+|at most\s+)?(\d{1,2})\s+(retries|attempts)\b[\s)]*", re.IGNORECASE
-)
-_APPROVAL: Final = re.compile(
-    r"[\s,(]*\b(?:(?:only\s+)?(?:after|with|upon|subject to|pending)|(?:this\s+)?(?:needs?|requires?))"
-    r"\s+(?:\w+\s+){0,2}approval\b[\s)]*",
-    re.IGNORECASE,
-)
 _DEMAND: Final = re.compile(
     r"\b(?:must|needs?|requires?|required|should|never|always|only|ensure|make sure)\b", re.IGNORECASE
 )
@@ -43,10 +33,8 @@ _RETURN: Final = re.compile(
     r"(?:with\s+)?(?:the\s+)?)?(?:value\b\s*)?",
     re.IGNORECASE,
 )
-_ALL: Final = re.compile(r"\ball (\w+s)\b", re.IGNORECASE)
 _SUCH: Final = re.compile(r"^(?:only\s+)?(?:the\s+)?(\w+)\s+(\w+s)$", re.IGNORECASE)
 _MASK_ONLY: Final = re.compile("\ue000\\d+\ue001")
-_MOST_TOOLS_NAMED: Final = 20
 
 Node = dict[str, Any]
 
@@ -115,7 +103,7 @@ class Builder:
     # One instruction.
 
     def _do(self, text: str, scope: Scope, before: list[Node]) -> list[Node]:
-        text, extras = _extras(text)
+        text, extras = extras_of(text)
         if not meanings(self.masked.plain(text)) and not list(self.masked.within(text)):
             if before and before[-1]["type"] == "tool":
                 before[-1].update(extras)  # a sentence of its own: "Retry up to 3 times."
@@ -125,7 +113,7 @@ class Builder:
         tool = self._tool(text, scope)
         if tool is None:
             return []
-        if (noun := _one_of_all(text, tool)) is not None:
+        if (noun := one_of_all(text, tool)) is not None:
             return self._each(
                 Each(singular(noun), noun, (Do(text.replace(f"all {noun}", f"the {singular(noun)}")),)), scope
             )
@@ -154,7 +142,7 @@ class Builder:
         elif is_generic(verb_of(plain)) and not _DEMAND.search(plain):
             self._note(f"“{self._shown(text)}” describes the request and is no step")
         else:
-            ids = list(self.request.tools)[:_MOST_TOOLS_NAMED]
+            ids = list(self.request.tools)[:MOST_NAMED]
             self._ask(f"Which tool does “{self._shown(text)}”? None of {', '.join(ids)} fits its words.")
 
     def _call(self, tool: ToolSpec, text: str, scope: Scope, extras: dict[str, Json]) -> list[Node]:
@@ -196,9 +184,9 @@ class Builder:
         if value is None and len(quoted) == 1 and not meanings(self.masked.plain(rest)):
             value = quoted[0]
         if isinstance(value, dict) and not objects:
-            value |= _referred(rest, scope.sources, set(value))
+            value |= referred(rest, scope.sources, set(value))
         if value is None:
-            value = _referred(rest, scope.sources, set()) or None
+            value = referred(rest, scope.sources, set()) or None
         if value is None and (such := _SUCH.match(rest)) is not None:
             return self._keep(Keep(such[2], such[1], text), scope, [])
         if value is None:
@@ -221,7 +209,7 @@ class Builder:
         if condition is None:
             self._ask(
                 f"What does “{self._shown(phrase.condition)}” look at? No output before it has a boolean of that name, "
-                f"or a value to compare. In sight: {_in_sight(scope.sources)}."
+                f"or a value to compare. In sight: {in_sight(scope.sources)}."
             )
             return []
         if phrase.negated:
@@ -256,7 +244,7 @@ class Builder:
     def _each(self, phrase: Each, scope: Scope) -> list[Node]:
         found = self._list(phrase.noun, phrase.source, scope)
         if found is None:
-            self._ask(f"Which list is “each {phrase.noun}” about? In sight: {_in_sight(scope.sources)}.")
+            self._ask(f"Which list is “each {phrase.noun}” about? In sight: {in_sight(scope.sources)}.")
             return []
         over, element = found
         noun = frozenset(stems(phrase.noun))
@@ -286,7 +274,7 @@ class Builder:
             return every[0][0], every[0][1]
         if every or guess is None:
             return None
-        name = next((word for word in split(said) if stem(word) == stem(noun)), None) or _plural(noun)
+        name = next((word for word in split(said) if stem(word) == stem(noun)), None) or plural(noun)
         ref = guess.at([name])
         self._note(f"{ref} is a list")
         return ref, Shape.of({})
@@ -299,14 +287,14 @@ class Builder:
             return self._do(phrase.text, scope, before)
         found = self._list(phrase.noun, "", scope)
         if found is None:
-            self._ask(f"Which list is “{self._shown(phrase.text)}” about? In sight: {_in_sight(scope.sources)}.")
+            self._ask(f"Which list is “{self._shown(phrase.text)}” about? In sight: {in_sight(scope.sources)}.")
             return []
         over, element = found
         noun = frozenset(stems(phrase.noun))
         item = Source("$item", element, noun, guess=not element.known, makes=True)
         condition = understand(phrase.condition, [item], self.masked)
         if condition is None:
-            self._ask(f"What does “{self._shown(phrase.condition)}” look at? Known of an element: {_in_sight([item])}.")
+            self._ask(f"What does “{self._shown(phrase.condition)}” look at? Known of an element: {in_sight([item])}.")
             return []
         for note in condition.notes:
             self._note(note)
@@ -365,55 +353,3 @@ class Builder:
 _GETTING: Final = frozenset(
     stem(verb) for verb in ("get", "fetch", "find", "retrieve", "read", "obtain", "collect", "extract", "use", "take")
 )
-
-
-def _one_of_all(text: str, tool: ToolSpec) -> str | None:
-    """``leads``, where "score all leads" means a tool that takes one lead."""
-    found = _ALL.search(text)
-    if found is None:
-        return None
-    target = Shape.of(tool.input_schema)
-    named = [
-        target.fields[name] for name in target.required if name in target.fields and stems(name) == stems(found[1])
-    ]
-    return found[1] if named and all("array" not in field.kinds for field in named) else None
-
-
-def _extras(text: str) -> tuple[str, dict[str, Json]]:
-    """An instruction without its "retry 3 times" and "after approval", and the fields they stand for."""
-    extras: dict[str, Json] = {}
-    if (found := _RETRY.search(text) or _TRIES.search(text)) is not None:
-        retries = found.lastindex == 1 or found[2].lower() == "retries"
-        extras["retry"] = {"maxAttempts": max(1, int(found[1]) + (1 if retries else 0))}
-        text = f"{text[: found.start()]} {text[found.end() :]}".strip()
-    if (found := _APPROVAL.search(text)) is not None:
-        extras["approval"] = True
-        text = f"{text[: found.start()]} {text[found.end() :]}".strip()
-    return text, extras
-
-
-def _referred(text: str, sources: Sequence[Source], taken: set[str]) -> dict[str, Json]:
-    """Output fields that a text names: ``the order id and the tracking number``."""
-    said = stems(text)
-    made: dict[str, Json] = {}
-    for source in nearest(sources):
-        for name in source.shape.fields:
-            roots = stems(name)
-            if roots and name not in taken and name not in made and _runs_in(roots, said):
-                made[name] = source.at([name])
-    return made
-
-
-def _runs_in(few: Sequence[str], many: Sequence[str]) -> bool:
-    return any(many[start : start + len(few)] == few for start in range(len(many) - len(few) + 1))
-
-
-def _in_sight(sources: Sequence[Source]) -> str:
-    named = [source.at([name]) for source in nearest(sources) for name in source.shape.fields]
-    return ", ".join(named[:_MOST_TOOLS_NAMED]) or "nothing with known fields"
-
-
-def _plural(noun: str) -> str:
-    if noun.endswith("s"):
-        return noun
-    return noun[:-1] + "ies" if noun.endswith("y") and noun[-2:-1] not in "aeiou" else noun + "s"

@@ -51,7 +51,7 @@ class Problem:
 
 @dataclass(eq=False)
 class DynamicFlowError(Exception):
-    """Base of all. ``code`` is stable, ``message`` is for people, ``problems`` lists every fault where there are many."""
+    """Base of all. ``code`` is stable, ``message`` is for people, ``problems`` lists every fault if there are many."""
 
     code: str
     message: str

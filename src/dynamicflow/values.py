@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, NoReturn, TypeAlias
 
 Json: TypeAlias = Any
-"""A JSON value: None, bool, int, float, str, list[Json] or dict[str, Json]. (A recursive alias costs every caller a cast.)"""
+"""A JSON value: None, bool, int, float, str, list[Json], dict[str, Json]. (A recursive alias costs callers a cast.)"""
 
 MAX_NESTING: Final = 250
 """Levels of lists and objects in a plan, an input or a value."""

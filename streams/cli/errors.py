@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Final
 
 from ...errors import DynamicFlowError, JournalError, PlanningFailed, Problem
@@ -12,6 +13,7 @@ from ...values import Json
 from .output import document, err
 
 REJECTED: Final = 2
+NOT_ENDED: Final = 3
 UNUSABLE: Final = 4
 INTERRUPTED: Final = 130
 INTERNAL: Final = 70
@@ -25,28 +27,37 @@ _BY_STATUS: Final = {
     "timed_out": 1,
     "rejected": REJECTED,
 }
-_WAITS: Final = frozenset({"suspended", "paused", "parked", "awaiting_approval"})
 
 
 def exit_code(status: str, error: Mapping[str, Json] | None = None) -> int:
     """The exit code of a run that stands like this (canonical.md §5)."""
     if error is not None and status == "rejected" and error.get("code") == "ENDPOINT_UNUSABLE":
         return UNUSABLE
-    return _BY_STATUS.get(status, 3 if status in _WAITS else 0)
+    return _BY_STATUS.get(status, NOT_ENDED)
 
 
-def error_json(code: str, message: str, problems: Sequence[Problem] = ()) -> dict[str, Json]:
-    """An error as it stands in a result record."""
+def error_json(
+    code: str, message: str, problems: Sequence[Problem] = (), more: Mapping[str, Json] = MappingProxyType({})
+) -> dict[str, Json]:
+    """An error as it stands in a result record; ``more`` goes into its details."""
     told: list[Json] = [problem.to_json() for problem in problems]
-    details = {"problems": told} if told else None
+    details = {"problems": told, **more} if told or more else None
     return {"code": code, "message": message, "nodeId": None, "item": None, "details": details}
+
+
+def tell_interrupted(*, json_out: bool) -> int:
+    """The command was told to stop before it had anything to say."""
+    return _told("INTERRUPTED", "stopped on request", (), INTERRUPTED, json_out)
 
 
 def tell(error: Exception, *, json_out: bool, debug: bool = False) -> int:
     """Say what went wrong; the exit code."""
     if isinstance(error, DynamicFlowError):
         code = UNUSABLE if isinstance(error, JournalError) or error.code == "ENDPOINT_UNUSABLE" else REJECTED
-        return _told(error.code, error.message, error.problems, code, json_out)
+        more: dict[str, Json] = {}
+        if isinstance(error, PlanningFailed):
+            more = {"questions": list(error.questions), "tried": list(error.tried)}
+        return _told(error.code, error.message, error.problems, code, json_out, more)
     if hasattr(error, "format_message"):  # typer's: a wrong option, a missing argument
         return _usage(error, json_out)
     if type(error).__name__ == "Abort":
@@ -63,10 +74,17 @@ def tell(error: Exception, *, json_out: bool, debug: bool = False) -> int:
     return _told("INTERNAL_ERROR", message, (), INTERNAL, json_out)
 
 
-def _told(code: str, message: str, problems: Sequence[Problem], exits: int, json_out: bool) -> int:
+def _told(
+    code: str,
+    message: str,
+    problems: Sequence[Problem],
+    exits: int,
+    json_out: bool,
+    more: Mapping[str, Json] = MappingProxyType({}),
+) -> int:
     if json_out:
         status = "failed" if exits == INTERNAL else "rejected"
-        document({"status": status, "error": error_json(code, message, problems)})
+        document({"status": status, "error": error_json(code, message, problems, more)})
         return exits
     console = err()
     console.print(f"{code}: {message}", style="bold red", markup=False, highlight=False)
@@ -94,8 +112,3 @@ def show_problems(problems: Sequence[Problem], *, style: str = "red") -> None:
         console.print(line, style=style, markup=False, highlight=False, soft_wrap=True)
         if problem.suggestion:
             console.print(f"      → {problem.suggestion}", style="cyan", markup=False, highlight=False, soft_wrap=True)
-
-
-def failure_of(error: Exception) -> Sequence[str]:
-    """What a planner would have to know, if it asked."""
-    return tuple(error.questions) if isinstance(error, PlanningFailed) else ()

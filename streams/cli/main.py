@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -243,6 +244,12 @@ def demo(json: Json = False) -> int:
     return demo_command(json_out=json)
 
 
+def _quiet(debug: bool) -> None:
+    """What the engine logs is for operators of services; here every fault is told once, as a sentence."""
+    log = logging.getLogger("dynamicflow")
+    log.addHandler(logging.StreamHandler() if debug else logging.NullHandler())
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; the exit code. Whatever happens, nobody sees a traceback who did not ask for one (``--debug``)."""
     given = list(sys.argv[1:] if argv is None else argv)
@@ -251,6 +258,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if debug:
         own = [word for word in own if word != "--debug"]
         given = own + given[len(given) if "--" not in given else given.index("--") :]
+    _quiet(debug)
     try:
         code = app(given, standalone_mode=False, prog_name="dynamicflow")
         sys.stdout.flush()
@@ -259,7 +267,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
         return 0
     except KeyboardInterrupt:
-        return 130
+        from .errors import tell_interrupted
+
+        return tell_interrupted(json_out=json_out and "events" not in own)
     except Exception as error:  # the last place where one can be told as a sentence
         from .errors import tell
 

@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from ...errors import UsageError
 from ...planner.check import Check, check_plan
@@ -20,6 +21,9 @@ from .errors import REJECTED, show_problems
 from .inputs import json_argument, load_tools, read_bytes, read_options
 from .output import document, err, out, pretty, text
 from .view import duration_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def plan_command(
@@ -58,8 +62,8 @@ def plan_command(
     elif mermaid:
         _mermaid(planned.check)
     else:
-        pretty(_plan_json(planned.check))
-        show_valid(planned.check, registry, request.options)
+        pretty(_plan_json(planned.check))  # alone on standard output: `dynamicflow plan … > plan.json`
+        show_valid(planned.check, registry, request.options, err())
     return 0
 
 
@@ -81,7 +85,7 @@ def check_command(
     elif mermaid:
         _mermaid(check)
     else:
-        show_valid(check, registry, chosen)
+        show_valid(check, registry, chosen, out())
     return 0 if check.valid else REJECTED
 
 
@@ -108,18 +112,18 @@ def _facts(check: Check, registry: ToolRegistry, options: Options) -> dict[str, 
     }
 
 
-def show_valid(check: Check, registry: ToolRegistry, options: Options) -> None:
+def show_valid(check: Check, registry: ToolRegistry, options: Options, console: Console) -> None:
     """The bounds of a plan and its inspection."""
     if check.plan is None or check.certificate is None:
         return
     bounds = check.certificate.to_json()
-    console = out()
     console.print(f"valid  {check.plan_hash}", style="bold green", markup=False)
     console.print("certificate: what no run of this plan exceeds", style="bold", markup=False)
     for name, value in bounds.items():
         console.print(f"  {_label(name)}: {_shown(name, value)}", markup=False)
     show_problems(check.warnings, style="yellow")
-    text(str(inspect_plan(check.plan, registry.specs, check.certificate, options=options, joined=check.joined)))
+    inspection = inspect_plan(check.plan, registry.specs, check.certificate, options=options, joined=check.joined)
+    console.print(str(inspection), markup=False, soft_wrap=True)
 
 
 def _label(name: str) -> str:

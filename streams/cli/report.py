@@ -5,6 +5,7 @@ from __future__ import annotations
 from ...errors import Problem
 from ...values import Json
 from .errors import show_problems
+from .following import WAITING
 from .output import err, pretty
 from .view import duration_text
 
@@ -55,3 +56,5 @@ def _hints(record: dict[str, Json], db: str | None) -> None:
         err().print(f"nobody knows whether {node} was done: dynamicflow resolve {record['runId']} {node}{at} {ways}")
     if record["status"] == "suspended" and metadata.get("waitsUntil"):
         err().print(f"it waits until {metadata['waitsUntil']}", markup=False)
+    if record["status"] in WAITING and db is None:
+        err().print("it ran in memory and is gone; with --db FILE --run-id ID it is kept", markup=False)

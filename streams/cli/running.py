@@ -19,7 +19,7 @@ from ..core.state import ENDED
 from ..embedded.engine import Engine
 from ..embedded.inbox import await_reply, post
 from ..embedded.owner import Owner, owner_of
-from ..embedded.run import Run
+from ..embedded.run import Run, uncertain
 from .errors import INTERRUPTED, exit_code
 from .following import Follower, Watch, error_of, go_on, no_run, standing
 from .inputs import Toolset, json_argument, load_tools, read_bytes, read_labels, read_options
@@ -29,8 +29,10 @@ from .report import report
 from .view import View, view_for_people
 
 _LOOK_S: Final = 0.1
-_REPLY_S: Final = 15.0
-"""How long an owner may take to accept a start; it looks into its inbox every 50 ms."""
+_PATIENCE: Final = 15
+"""Seconds an owner may take to accept a start; it looks into its inbox every 50 ms."""
+_INTRODUCTION: Final = 40
+"""How often one looks, every 50 ms, who an owner is that has only just begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class Job:
 
     def command(self) -> dict[str, Json]:
         """The same as a request to the process that drives the file. Raises UsageError for a plan that is not JSON."""
+        if self.what is None:
+            return {"type": "drive", "runId": self.run_id}
         made: dict[str, Json] = {"type": "start", "runId": self.run_id, "input": self.input, "labels": self.labels}
         if isinstance(self.what, bytes):
             try:
@@ -146,14 +150,17 @@ def run_command(asked: Request, *, json_out: bool) -> int:
 async def _carried_out(job: Job, view: View | None) -> dict[str, Json]:
     stop = asyncio.Event()
     with _stopping(stop, quiet=view is None), _shown(view):
-        try:
-            async with job.engine() as engine:
-                run = await job.begin(engine)
-                return await _driven(engine, run, job, view, stop)
-        except JournalError as error:
-            if error.code != "JOURNAL_OWNED" or job.db is None:
-                raise
-            return await _handed_over(job, job.db, error, view, stop)
+        while True:
+            try:
+                async with job.engine() as engine:
+                    run = await job.begin(engine)
+                    return await _driven(engine, run, job, view, stop)
+            except JournalError as error:
+                if error.code != "JOURNAL_OWNED" or job.db is None:
+                    raise
+                record = await _handed_over(job, job.db, error, view, stop)
+            if record is not None:
+                return record  # else the owner went away before the run had ended: it is this process's turn
 
 
 @contextmanager
@@ -216,6 +223,9 @@ async def _last_look(record: dict[str, Json], follower: Follower, run: Run, view
     """The announcements that follow the last fact are written a moment after it."""
     loop = asyncio.get_running_loop()
     until = loop.time() + 1.0
+    if record["status"] == "suspended":
+        follower.more()
+        record["metadata"]["uncertain"] = uncertain(follower.state)
     while view is not None and run.rejected is None and record["status"] in ENDED:
         view.show(follower.more(), follower.state)
         if follower.completed or loop.time() > until:
@@ -236,20 +246,37 @@ def _interrupted(follower: Follower, job: Job) -> dict[str, Json]:
 
 async def _handed_over(
     job: Job, db: str, refused: JournalError, view: View | None, stop: asyncio.Event
-) -> dict[str, Json]:
-    """Ask the process that drives the file, and follow the run by reading. Raises what the owner refused it for."""
-    if job.what is not None:
-        owner = owner_of(db) or Owner()
-        lacking = [name for name, spec in job.toolset.registry.specs.items() if owner.tools.get(name) != spec.digest]
-        if lacking:
-            message = f"{refused.message}. It cannot run this: it lacks {', '.join(lacking)}, or has other versions"
-            raise JournalError(refused.code, message)
-        answer = await asyncio.to_thread(_asked, db, job.command())
-        if answer.get("result") is not None:
-            rejected: dict[str, Json] = answer["result"]
-            return rejected
+) -> dict[str, Json] | None:
+    """Ask the process that drives the file, and follow the run by reading; None when that process has gone.
+
+    Raises what the owner refused it for, and ``refused`` when the owner lacks the tools.
+    """
+    owner = await _known_owner(db)
+    if owner is None:
+        return None
+    lacking = [name for name, spec in job.toolset.registry.specs.items() if owner.tools.get(name) != spec.digest]
+    if lacking:
+        message = f"{refused.message}. It cannot run this: it lacks {', '.join(lacking)}, or has other versions"
+        raise JournalError(refused.code, message)
+    answer = await asyncio.to_thread(_asked, db, job.command())
+    if answer is None:
+        return None
+    if answer.get("result") is not None:
+        rejected: dict[str, Json] = answer["result"]
+        return rejected
     with Watch(db, job.run_id, max_wait=job.max_wait) as watch:
-        return await _watched(watch, view, stop, job)
+        record = await _watched(watch, view, stop, job)
+    return None if (record["error"] or {}).get("code") == "NOT_DRIVEN" else record
+
+
+async def _known_owner(db: str) -> Owner | None:
+    """Who drives the file, once it has said so; None when nobody does any more."""
+    for _ in range(_INTRODUCTION):
+        owner = await asyncio.to_thread(owner_of, db)
+        if owner is None or owner.pid:
+            return owner
+        await asyncio.sleep(0.05)
+    return Owner()
 
 
 async def _watched(watch: Watch, view: View | None, stop: asyncio.Event, job: Job) -> dict[str, Json]:
@@ -265,13 +292,18 @@ async def _watched(watch: Watch, view: View | None, stop: asyncio.Event, job: Jo
         await asyncio.to_thread(watch.wait, 0.25)
 
 
-def _asked(db: str, command: dict[str, Json]) -> dict[str, Json]:
-    answer = await_reply(db, post(db, command), _REPLY_S)
-    if answer is None:
-        message = f"the process that drives {db} did not answer within {_REPLY_S:.0f} s; the request waits in its inbox"
-        raise JournalError("JOURNAL_BUSY", message)
-    raise_answer(answer)
-    return answer
+def _asked(db: str, command: dict[str, Json]) -> dict[str, Json] | None:
+    """The owner's answer; None when it has gone without one. Raises what it refused the command for."""
+    posted = post(db, command)
+    for _ in range(_PATIENCE):
+        answer = await_reply(db, posted, 1.0)
+        if answer is not None:
+            raise_answer(answer)
+            return answer
+        if owner_of(db) is None:
+            return None
+    message = f"the process that drives {db} does not answer; the request waits in its inbox, and is done when it does"
+    raise JournalError("JOURNAL_BUSY", message)
 
 
 def raise_answer(answer: dict[str, Json]) -> None:

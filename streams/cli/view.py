@@ -194,17 +194,18 @@ class LiveView:
 
         self._board = Board()
         self._live: Live | None = Live(console=err(), get_renderable=self._tree, refresh_per_second=8, transient=False)
-        self._live.start()
 
     def show(self, seen: Sequence[Seen], state: RunState) -> None:
+        if self._live is not None and not self._live.is_started:
+            self._live.start()
         for one in seen:
             self._board.feed(one, state)
 
     def close(self) -> None:
-        if self._live is not None:
+        if self._live is not None and self._live.is_started:
             self._live.refresh()
             self._live.stop()
-            self._live = None
+        self._live = None
 
     def _tree(self) -> Tree:
         from rich.text import Text

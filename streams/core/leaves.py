@@ -219,7 +219,8 @@ def step_lost(turn: Turn, live: Live, side_effect: str) -> None:
 def _uncertain(turn: Turn, live: Live) -> None:
     step, path = live.step, live.frame.path
     message = (
-        f"{step.node.tool_id} was called and its outcome is unknown; it must not run twice. Find out what happened, then: "
+        f"{step.node.tool_id} was called and its outcome is unknown; it must not run twice. "
+        "Find out what happened, then: "
         f"dynamicflow resolve {turn.state.run_id} {step.id} --done JSON | --fail | --retry"
     )
     if step.declared_on_error:

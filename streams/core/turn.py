@@ -135,8 +135,7 @@ def path_text(path: Path) -> str:
 
 def owner_of(step: Step, frame: Frame) -> Live:
     """The running owner of a node that stands in a body."""
-    assert step.owner is not None  # noqa: S101 - callers have asked
     at = frame.parent if step.in_item_body else frame
-    if at is None:
-        raise ValueError(f"{step.id} stands in an item body but its frame has no parent")
+    if at is None or step.owner is None:
+        raise ValueError(f"{step.id} stands in no body, or its frame has no parent")
     return at.live[step.owner.id]

@@ -69,8 +69,8 @@ class Desk:
                 by=by,
                 control_id=control_id,
             )
-        else:
-            raise UsageError("UNKNOWN_COMMAND", f"{kind!r} is no command: expected start, cancel or resolve")
+        elif kind != "drive":  # the handle has taken it up already
+            raise UsageError("UNKNOWN_COMMAND", f"{kind!r} is no command: expected start, drive, cancel or resolve")
         return {"runId": run.id, "status": run.status}
 
     async def stop(self) -> None:

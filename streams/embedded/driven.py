@@ -45,6 +45,8 @@ class Driven:
     told: frozenset[str] = frozenset()
     """Ids of announcements the log held when the run was taken up: they are not appended again."""
     inline_bytes: int = 0
+    created: asyncio.Future[bool] | None = None
+    """While its start is on the way to the disk: True when it is there, False when the id was taken."""
 
     @property
     def run_id(self) -> str:

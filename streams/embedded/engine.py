@@ -25,7 +25,6 @@ from ...errors import (
     JournalError,
     PlanningFailed,
     RunExists,
-    RunNotFound,
     UsageError,
 )
 from ...planner import ir
@@ -41,8 +40,8 @@ from ..core.codec import decode_event
 from ..core.events import SEMANTICS, VERSION, Event, event_id
 from ..core.state import ENDED, new_run
 from . import planning, replay
-from .driven import Driven
 from .desk import Desk
+from .driven import Driven
 from .journal import Journal, RunRow
 from .memory import MemoryJournal
 from .run import Run, rejected_record
@@ -138,7 +137,7 @@ class Engine:
         await self._close(self._drain_s)
 
     async def _close(self, drain_s: float) -> None:
-        """Let running steps end and be recorded (at most ``drain_s`` seconds), then stop. Runs go on at the next open."""
+        """Let running steps end and be recorded (``drain_s`` seconds), then stop. Runs go on at the next open."""
         runner = self.runner
         await self._desk.stop()
         await runner.drain(drain_s)
@@ -190,7 +189,7 @@ class Engine:
         self,
         plan_or_prompt: Json | ir.Plan,
         *,
-        input: Json = None,  # noqa: A002 - the field's name
+        input: Json = None,
         run_id: str | None = None,
         options: Mapping[str, Json] | Options | None = None,
         labels: Mapping[str, str] | None = None,
@@ -206,7 +205,8 @@ class Engine:
             raise self.failure
         ident = run_id if run_id is not None else str(uuid_utils.uuid7())
         if not isinstance(ident, str) or not RUN_ID.match(ident):
-            raise UsageError("INVALID_RUN_ID", f"run id {ident!r:.140}: expected 1 to 128 of A-Z a-z 0-9 . _ -, no first . _ -")
+            expected = "expected 1 to 128 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
+            raise UsageError("INVALID_RUN_ID", f"run id {ident!r:.140}: {expected}")
         chosen = planning.options_of(options)
         try:
             given = plain(input)[0]
@@ -233,9 +233,11 @@ class Engine:
 
     async def _begin(self, ident: str, request: dict[str, Json], plan: planning.Accepted | None) -> Run:
         same = digest({**request, "runId": None})
-        known = self.runner.journal.run(ident) if ident not in self.runner.runs else self.runner.runs[ident].row
-        if known is not None:
-            return self._again(known, same)
+        under_way = self.runner.runs.get(ident)
+        if under_way is not None:
+            if under_way.created is not None:
+                await self._durable(under_way.created, under_way)
+            return self._again(under_way.row, same)
         now = self.now()
         row = RunRow(
             run_id=ident,
@@ -263,13 +265,16 @@ class Engine:
         if plan is not None:
             facts.append(planning.published(ident, plan, now))
         created: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        driven.created = created
         self.runner.append(driven, facts, row=row, created=created)
         if not await self._durable(created, driven):
             del self.runner.runs[ident]
             taken = self.runner.journal.run(ident)
             if taken is None:
-                raise JournalError("JOURNAL_CORRUPT", f"run {ident} is there and is not; restore the journal from a backup")
+                message = f"run {ident} is there and is not; restore the journal from a backup"
+                raise JournalError("JOURNAL_CORRUPT", message)
             return self._again(taken, same)
+        driven.created = None
         return Run(self, driven)
 
     async def _durable(self, created: asyncio.Future[bool], driven: Driven) -> bool:
@@ -284,8 +289,8 @@ class Engine:
 
     def _again(self, row: RunRow, same: str) -> Run:
         if row.request_digest != same:
-            message = f"run {row.run_id} was started on {row.created_at} with another plan, input or options; choose another id"
-            raise RunExists("RUN_EXISTS", message)
+            message = f"run {row.run_id} was started on {row.created_at} with another plan, input or options"
+            raise RunExists("RUN_EXISTS", f"{message}; choose another id")
         return self._handle(row)
 
     # --- runs that are there ------------------------------------------------------------------------------------------
@@ -297,7 +302,7 @@ class Engine:
             return Run(self, driven)
         row = self.runner.journal.run(run_id)
         if row is None:
-            raise RunNotFound("RUN_NOT_FOUND", f"no run {run_id} in this journal; `dynamicflow runs` lists those there are")
+            raise replay.no_such_run(run_id)
         return self._handle(row)
 
     def runs(self, *, statuses: Collection[str] | None = None, limit: int | None = None) -> list[RunRow]:

@@ -46,7 +46,7 @@ class Rebuilt:
 
 
 def rebuild(log: LogReader, run_id: str, *, at: int | None = None, verify: bool = False) -> Rebuilt:
-    """Fold the first ``at`` records of a run (all by default). Raises RunNotFound, JournalError for a damaged record."""
+    """Fold the first ``at`` records of a run, or all. Raises RunNotFound, JournalError for a damaged record."""
     made = Rebuilt(new_run(run_id))
     expected: dict[str, bytes] = {}
     for index, (position, record) in enumerate(log.read(run_id)):
@@ -72,7 +72,7 @@ def rebuild(log: LogReader, run_id: str, *, at: int | None = None, verify: bool 
             told = (command.event for command in asked if isinstance(command, Announce))
             expected.update((one.id, encode_event(one).record) for one in told)
     if not made.records:
-        raise RunNotFound("RUN_NOT_FOUND", f"no run {run_id} in this journal; `dynamicflow runs` lists those there are")
+        raise no_such_run(run_id)
     if verify and at is None and made.stopped is None:
         made.problems += [
             Problem("ANNOUNCEMENT_MISSING", name, "the facts lead to it, but it is not in the log") for name in expected
@@ -80,12 +80,19 @@ def rebuild(log: LogReader, run_id: str, *, at: int | None = None, verify: bool 
     return made
 
 
+def no_such_run(run_id: str) -> RunNotFound:
+    """The error for an id that no run has."""
+    message = f"no run {run_id} in this journal; `dynamicflow runs` lists those there are"
+    return RunNotFound("RUN_NOT_FOUND", message)
+
+
 def _compare(made: Rebuilt, expected: bytes | None, record: bytes, event: Event) -> None:
     if expected is None:
         message = "it is in the log, but the facts before it do not lead to it"
         made.problems.append(Problem("ANNOUNCEMENT_UNEXPECTED", event.id, message))
     elif expected != record and event.large is None:
-        made.problems.append(Problem("ANNOUNCEMENT_DIFFERS", event.id, "the facts lead to other bytes than the log has"))
+        message = "the facts lead to other bytes than the log has"
+        made.problems.append(Problem("ANNOUNCEMENT_DIFFERS", event.id, message))
 
 
 def event_at(record: bytes, run_id: str, position: int) -> Event:

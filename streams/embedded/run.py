@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 class Run:
     """One run of an engine. ``id`` names it; a rejected start has a result and nothing in the log."""
 
-    def __init__(self, engine: Engine, driven: Driven | None, rejected: dict[str, Json] | None = None, run_id: str = "") -> None:
+    def __init__(
+        self, engine: Engine, driven: Driven | None, rejected: dict[str, Json] | None = None, run_id: str = ""
+    ) -> None:
         self._engine, self._driven, self._rejected = engine, driven, rejected
         self.id = driven.run_id if driven is not None else run_id
 
@@ -67,7 +69,8 @@ class Run:
     def _standing(self, driven: Driven) -> dict[str, Json]:
         record = result_record(driven.state, self._engine.now(), driven.status, None)
         if driven.parked is not None:
-            record["error"] = {"code": "PARKED", "message": driven.parked, "nodeId": None, "item": None, "details": None}
+            nowhere = {"nodeId": None, "item": None, "details": None}
+            record["error"] = {"code": "PARKED", "message": driven.parked, **nowhere}
         due = min((timer.due_ms for timer in driven.state.timers.values()), default=None)
         record["metadata"]["waitsUntil"] = self._engine.stamp(due) if due is not None else None
         return record
@@ -75,7 +78,7 @@ class Run:
     async def events(self, *, after: int = 0, derived: bool = True, follow: bool = True) -> AsyncIterator[Event]:
         """The run's events in the order of the log, until it has ended (``follow``) or as far as the log goes.
 
-        ``after`` skips that many records. ``derived`` adds those that follow from the log (node-start, node-complete …).
+        ``after`` skips that many records. ``derived`` adds those that follow from the log: node-start, node-complete …
         """
         if self._driven is None:
             return
@@ -176,7 +179,8 @@ class Run:
 
 def uncertain(state: RunState) -> list[str]:
     """Node ids of steps whose outcome nobody knows."""
-    return [live.step.id for frame in state.frames.values() for live in frame.live.values() if live.status == "uncertain"]
+    lives = (live for frame in state.frames.values() for live in frame.live.values())
+    return [live.step.id for live in lives if live.status == "uncertain"]
 
 
 def rejected_record(run_id: str, error: DynamicFlowError, at: str, name: str | None = None) -> dict[str, Json]:

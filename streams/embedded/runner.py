@@ -12,6 +12,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import assert_never
 
 from ...errors import JournalError
 from ...tools.host import Call, Delivered, ToolHost
@@ -80,15 +81,6 @@ class Runner:
         self.host = ToolHost(deliver=self._deliver)
         self.steps = steps.Steps(self, toolbox)
         self.timers = Timers(self.loop, clock, self._timer_due)
-        self._carry: dict[type, Callable[[Driven, object, Event], None]] = {
-            c.Dispatch: self.steps.dispatch,
-            c.CancelStep: self.steps.cancel,
-            c.Announce: self._announce,
-            c.Publish: self._publish,
-            c.StartTimer: self._start_timer,
-            c.CancelTimer: self._cancel_timer,
-            c.Plan: self._make_plan,
-        }
 
     # --- into the log ---------------------------------------------------------------------------------------------
 
@@ -189,6 +181,8 @@ class Runner:
                 self.carry_out(driven, asked, event)
                 if isinstance(event, ToolStart):
                     self.steps.started(driven, event)
+            elif isinstance(event, FlowComplete):
+                self.runs.pop(driven.run_id, None)  # not before: the same start meanwhile is this run
         driven.changed.notify()
 
     def carry_out(self, driven: Driven, asked: Iterable[c.Command], event: Event) -> None:
@@ -199,13 +193,15 @@ class Runner:
                 if command.event.id not in driven.told:
                     told.append(command.event)
             else:
-                self._carry[type(command)](driven, command, event)
+                self._do(driven, command)
         status = driven.status
         row = None
         if status != driven.row.status:
-            row = driven.moved(status=status, updated_at=event.timestamp)
+            at = event.timestamp
             if status in ENDED:
-                row = driven.moved(completed_at=event.timestamp, error_code=_error_code(driven))
+                row = driven.moved(status=status, updated_at=at, completed_at=at, error_code=_error_code(driven))
+            else:
+                row = driven.moved(status=status, updated_at=at)
         if told or row is not None:
             self.append(driven, told, row=row)
 
@@ -234,26 +230,25 @@ class Runner:
 
     # --- commands -------------------------------------------------------------------------------------------------
 
-    def _announce(self, driven: Driven, command: object, event: Event) -> None:
-        raise AssertionError("announcements are gathered in carry_out")
-
-    def _publish(self, driven: Driven, command: object, event: Event) -> None:
-        assert isinstance(command, c.Publish)  # noqa: S101 - the table is keyed by type
-        driven.result = command.event.result
-        self.runs.pop(driven.run_id, None)
-
-    def _start_timer(self, driven: Driven, command: object, event: Event) -> None:
-        assert isinstance(command, c.StartTimer)  # noqa: S101
-        self.timers.start(driven.run_id, command.timer, command.kind, command.due_ms)
-
-    def _cancel_timer(self, driven: Driven, command: object, event: Event) -> None:
-        assert isinstance(command, c.CancelTimer)  # noqa: S101
-        self.timers.cancel(driven.run_id, command.timer)
-
-    def _make_plan(self, driven: Driven, command: object, event: Event) -> None:
-        assert isinstance(command, c.Plan)  # noqa: S101
-        self.planning += 1
-        self._plan(driven, command)
+    def _do(self, driven: Driven, command: c.Command) -> None:
+        match command:
+            case c.Dispatch():
+                self.steps.dispatch(driven, command)
+            case c.CancelStep():
+                self.steps.cancel(command)
+            case c.StartTimer():
+                self.timers.start(driven.run_id, command.timer, command.kind, command.due_ms)
+            case c.CancelTimer():
+                self.timers.cancel(driven.run_id, command.timer)
+            case c.Publish():
+                driven.result = command.event.result  # follows from durable facts; its announcement is on its way
+            case c.Plan():
+                self.planning += 1
+                self._plan(driven, command)
+            case c.Announce():
+                raise ValueError("announcements are gathered by carry_out")
+            case _:
+                assert_never(command)
 
     def planned(self, driven: Driven, fact: PlanPublished | PlanningFailed) -> None:
         """The planner's answer."""
@@ -302,7 +297,7 @@ class Runner:
         for command in outstanding(driven.state):
             if isinstance(command, c.Dispatch) and (command.node_id, command.item) in held:
                 continue
-            self._carry[type(command)](driven, command, driven_event(driven))
+            self._do(driven, command)
         if lost:
             self.append(driven, lost)
 
@@ -332,14 +327,6 @@ class Runner:
         self.steps.stop()
 
 
-def driven_event(driven: Driven) -> Event:
-    """A stand-in cause for commands that are issued again; nothing may depend on it."""
-    return Event(id=f"{driven.run_id}/-/-/-/taken-up", run_id=driven.run_id, timestamp=driven.row.updated_at, v=1, semantics=1)
-
-
 def _error_code(driven: Driven) -> str | None:
     error = (driven.state.result or {}).get("error")
     return str(error["code"]) if isinstance(error, dict) else None
-
-
-__all__ = ["FlowComplete", "Runner"]

@@ -20,7 +20,7 @@ from ...tools.spec import Tool
 from ...values import LARGE_VALUE_BYTES, Json
 from ..clock import Clock, stamp
 from ..core import commands as c
-from ..core.events import SEMANTICS, VERSION, Event, ToolLost, ToolStart, event_id
+from ..core.events import SEMANTICS, VERSION, ToolLost, ToolStart, event_id
 from ..core.state import Live
 from ..executor import inputs_digest, join_table, outcome, prepare
 from .driven import Driven
@@ -100,15 +100,15 @@ class Steps:
 
     # --- towards the tool -----------------------------------------------------------------------------------------
 
-    def dispatch(self, driven: Driven, command: object, event: Event) -> None:
+    def dispatch(self, driven: Driven, command: c.Dispatch) -> None:
         """Run a step, or record at once why it cannot run."""
-        assert isinstance(command, c.Dispatch)  # noqa: S101 - the runner's table is keyed by type
         runner = self.runner
         if runner.draining or driven.parked is not None:
             return
         tool = self.toolbox.tools.get(command.tool_id)
         if tool is None:
-            runner.park(driven, f"tool {command.tool_id} is not loaded; open the journal with the tools file that has it")
+            why = f"tool {command.tool_id} is not loaded; open the journal with the tools file that has it"
+            runner.park(driven, why)
             return
         digest = inputs_digest(command.inputs)
         ready = prepare(command, tool.spec, self.toolbox.joins)
@@ -222,9 +222,8 @@ class Steps:
         )
         runner.append(running.driven, [fact])
 
-    def cancel(self, driven: Driven, command: object, event: Event) -> None:
+    def cancel(self, command: c.CancelStep) -> None:
         """The outcome of a step no longer matters."""
-        assert isinstance(command, c.CancelStep)  # noqa: S101
         running = self.calls.pop((command.run_id, command.node_id, command.item), None)
         if running is not None:
             self.runner.host.cancel(running)

@@ -142,6 +142,11 @@ class TestStringsInTemplates:
         given = plan(value("count"), value("x", "Total: $count"))
         assert codes(check(given, planned=True, tools={})) == ["POSSIBLE_REFERENCE"]
 
+    def test_so_is_the_other_name_of_an_output(self) -> None:
+        given = plan({**value("a"), "outputVar": "total"}, value("x", "Sum: $total"))
+        assert warned(check(given)) == ["POSSIBLE_REFERENCE"]
+        assert codes(check(given, planned=True, tools={})) == ["POSSIBLE_REFERENCE"]
+
     def test_money_and_escapes_are_text(self) -> None:
         assert check(plan(value("count"), value("x", ["$19.99", "$", "$$count"]))).warnings == ()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -58,8 +59,9 @@ class TestAPlanIsMadeAndShown:
     def test_for_people(self, desk: Desk) -> None:
         planned = desk("plan", *PROMPT, *TOOLS)
 
-        assert "Execution graph" in planned.out
-        assert "what no run of this plan exceeds" in planned.out
+        assert "Execution graph" in planned.err
+        assert "what no run of this plan exceeds" in planned.err
+        assert json.loads(planned.out)["nodes"], "the plan alone is on standard output"
 
     def test_as_mermaid(self, desk: Desk) -> None:
         assert desk("plan", *PROMPT, *TOOLS, "--mermaid").out.startswith("flowchart TD")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from tests.cli.command_line import GOOD, Desk, Outcome, ended, one_step, process
 
 DB = ("--db", "runs.db")
 TOOLS = ("-t", "my_tools.py")
+MINE = ("--run-id", "mine", "--json")
 
 
 @pytest.fixture
@@ -172,9 +175,8 @@ class TestAStepOfUnknownOutcomeWaitsForAPerson:
         assert len(killed.holding()) == 1
 
     def test_people_are_told_how_to_settle_it(self, killed: Desk) -> None:
-        assert "dynamicflow resolve r only --db runs.db" in killed("run", *TOOLS, *DB, "--run-id", "r").err + killed(
-            "show", "r", *DB
-        ).err
+        assert "dynamicflow resolve r only --db runs.db" in killed("run", *TOOLS, *DB, "--run-id", "r").err
+        assert "dynamicflow resolve r only --db runs.db" in killed("show", "r", *DB).err
 
     @pytest.mark.parametrize(
         ("how", "status", "calls"),
@@ -219,6 +221,9 @@ class TestBesideTheProcessThatDrivesTheFile:
         until(desk.holding)
         return desk
 
+    def let_go_of(self, folder: Path) -> None:
+        (folder / "go").touch()
+
     def let_go(self, desk: Desk) -> Outcome:
         (desk.folder / "go").touch()
         return ended(self.other)
@@ -229,6 +234,36 @@ class TestBesideTheProcessThatDrivesTheFile:
 
         assert (mine.code, mine.document["output"]) == (0, {"sent": True})
         assert theirs.document["status"] == "completed"
+
+    def test_an_unfinished_run_is_taken_up_by_the_owner(self, desk: Desk) -> None:
+        held = desk.plan("held", one_step("hold", folder=str(desk.folder)))
+        mine = process("run", "--plan", held, *TOOLS, *DB, "--run-id", "mine", cwd=desk.folder)
+        until(desk.holding)
+        mine.kill()
+        ended(mine)
+        driven = ("run", "--plan", held, *TOOLS, *DB, "--run-id", "theirs", "--json")
+        self.other = process(*driven, cwd=desk.folder)
+        until(lambda: len(desk.holding()) == 2)
+
+        again = process("run", *TOOLS, *DB, "--run-id", "mine", "--json", cwd=desk.folder)
+        until(lambda: len(desk.holding()) == 3)
+        self.let_go(desk)
+
+        assert ended(again).document["status"] == "completed"
+
+    def test_an_owner_that_leaves_leaves_the_run_to_who_asked_for_it(self, driven: Desk) -> None:
+        slow = driven.folder / "slow"
+        slow.mkdir()
+        plan = one_step("hold", folder=str(slow))
+        plan["nodes"] += [{"id": f"n{n}", "type": "wait", "duration": 200} for n in range(5)]
+        plan["edges"] = [{"from": f, "to": t} for f, t in pairwise(node["id"] for node in plan["nodes"])]
+        mine = process("run", "--plan", driven.plan("mine", plan), *TOOLS, *DB, *MINE, cwd=driven.folder)
+        until(lambda: (slow / "calls").exists())
+        self.let_go_of(slow)
+        theirs = self.let_go(driven)
+        outcome = ended(mine)
+
+        assert theirs.document["status"] == outcome.document["status"] == "completed"
 
     def test_a_refused_start_is_answered(self, driven: Desk) -> None:
         mine = driven("run", "--plan", "onboarding.json", *TOOLS, "-i", "{}", *DB, "--run-id", "mine", "--json")

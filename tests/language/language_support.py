@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from typing import Any
 
 import pytest
@@ -12,10 +11,14 @@ from dynamicflow.planner.expressions import Bound, ExpressionFailed, ExpressionS
 from dynamicflow.planner.templates import parse_template
 
 
-def value(source: str, /, nodes: Collection[str] = (), **names: Any) -> Any:
-    """What an expression gives; ``nodes`` are the names that are nodes."""
-    run = parse(source).compile(lambda name: Bound(lambda context: context[name], node=name in nodes))
-    return run(names)
+def value(source: str, /, **names: Any) -> Any:
+    """What an expression gives where no name is a node's."""
+    return parse(source).compile(lambda name: Bound(lambda context: context[name]))(names)
+
+
+def value_of_nodes(source: str, /, **names: Any) -> Any:
+    """What an expression gives where every name is a node's."""
+    return parse(source).compile(lambda name: Bound(lambda context: context[name], node=True))(names)
 
 
 def template(given: Any, /, **names: Any) -> Any:

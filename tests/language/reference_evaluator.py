@@ -35,10 +35,8 @@ def show(tree: Tree) -> str:
             return "[" + ", ".join(map(show, items)) + "]"
         case ("object", pairs):
             return "{" + ", ".join(f"{json.dumps(key)}: {show(part)}" for key, part in pairs.items()) + "}"
-        case ("not", part):
-            return f"!({show(part)})"
-        case ("minus", part):
-            return f"-({show(part)})"
+        case ("not" | "minus" as sign, part):
+            return f"{'!' if sign == 'not' else '-'}({show(part)})"
         case ("choice", test, yes, no):
             return f"({show(test)}) ? ({show(yes)}) : ({show(no)})"
         case ("call", name, args):
@@ -188,25 +186,25 @@ def run(tree: Tree, names: dict[str, Any]) -> Any:
             return [run(item, names) for item in items]
         case ("object", pairs):
             return {key: run(part, names) for key, part in pairs.items()}
-        case ("not", part):
-            return not truth(run(part, names))
-        case ("minus", part):
-            value = run(part, names)
-            if kind(value) != "number":
-                raise Fails
-            return _computed(-value)
-        case ("choice", test, yes, no):
-            return run(yes if truth(run(test, names)) else no, names)
-        case ("&&", left, right):
-            value = run(left, names)
-            return run(right, names) if truth(value) else value
-        case ("||", left, right):
-            value = run(left, names)
-            return value if truth(value) else run(right, names)
         case ("call", name, args):
             return _call(name, args, names)
-        case (operator, left, right):
-            return _operator(operator, run(left, names), run(right, names))
+    return _run_operator(tree, names)
+
+
+def _run_operator(tree: Tree, names: dict[str, Any]) -> Any:
+    first = run(tree[1], names)
+    match tree:
+        case ("not", _):
+            return not truth(first)
+        case ("minus", _):
+            _need(first, "number")
+            return _computed(-first)
+        case ("choice", _, yes, no):
+            return run(yes if truth(first) else no, names)
+        case ("&&" | "||" as operator, _, right):
+            return first if truth(first) is (operator == "||") else run(right, names)
+        case (operator, _, right):
+            return _operator(operator, first, run(right, names))
     raise AssertionError(tree)
 
 
@@ -290,16 +288,6 @@ def _plain(name: str, args: list[Any]) -> Any:
             return text(value)
         case "boolean":
             return truth(value)
-        case "contains":
-            _need(value, "null", "list", "string", "object")
-            if isinstance(value, dict) and isinstance(more[0], str):
-                return more[0] in value or more[0] in text(value)
-            return _member(more[0], value)
-        case "startsWith":
-            _need(value, "null", "string")
-            if value is not None:
-                _need(more[0], "string")
-            return value is not None and value[: len(more[0])] == more[0]
         case "lower" | "upper":
             _need(value, "string")
             return value.lower() if name == "lower" else value.upper()
@@ -309,16 +297,25 @@ def _plain(name: str, args: list[Any]) -> Any:
         case "keys" | "values":
             _need(value, "object")
             return [key if name == "keys" else value[key] for key in sorted(value)]
-        case "has":
-            _need(value, "object", "null")
-            if value is not None:
-                _need(more[0], "string")
-            return value is not None and more[0] in value
         case "slice":
             _need(value, "list", "string")
             return value[slice(*more)]
+        case "contains" | "startsWith" | "has":
+            return _search(name, value, more[0])
     _need(value, "list")
     return _of_list(name, value, more)
+
+
+def _search(name: str, where: Any, what: Any) -> bool:
+    """False where nothing is searched."""
+    kinds = {"contains": ("list", "string", "object"), "startsWith": ("string",), "has": ("object",)}
+    _need(where, "null", *kinds[name])
+    if where is None:
+        return False
+    if name == "contains":
+        return _member(what, where) or (isinstance(where, dict) and isinstance(what, str) and what in text(where))
+    _need(what, "string")
+    return what in where if name == "has" else bool(where[: len(what)] == what)
 
 
 def _of_list(name: str, value: list[Any], more: list[Any]) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from dynamicflow.planner.expressions import add_dollars, parse
-from tests.language.language_support import exact, refusal, value
+from tests.language.language_support import exact, refusal, value, value_of_nodes
 
 ORDER: dict[str, Any] = {
     "id": 7,
@@ -194,11 +194,11 @@ class TestOutput:
         ],
     )
     def test_of_a_node(self, source: str, given: Any, expected: Any) -> None:
-        assert value(source, nodes=["n"], n=given) == expected
+        assert value_of_nodes(source, n=given) == expected
 
     def test_of_anything_else_is_a_field(self) -> None:
         assert value("$v.output", v={"x": 1}) is None
-        assert value("$l.map($item.output)", nodes=["item", "l"], l=[{"x": 1}]) == [None]
+        assert value_of_nodes("$l.map($item.output)", l=[{"x": 1}]) == [None]
 
 
 class TestFreeNames:

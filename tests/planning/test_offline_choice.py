@@ -85,8 +85,28 @@ class TestAToolIsMeant:
     def test_a_step_that_no_tool_does_is_asked_about(self) -> None:
         assert "“delete the account”" in questions("Validate the email and delete the account", validate_email)
 
+    @pytest.mark.parametrize(
+        ("clause", "tool"),
+        [
+            ("validate the user's email", "email-validator"),
+            ("scrape the page", "web-scraper"),
+            ("analyze its sentiment", "sentiment-analysis"),
+            ("search the corpus for papers", "corpus:search"),
+        ],
+    )
+    def test_whose_id_is_a_noun(self, clause: str, tool: str) -> None:
+        named = {
+            "email-validator": "Validates an email address",
+            "web-scraper": "Scrapes the text of a web page",
+            "sentiment-analysis": "Says how a text feels",
+            "corpus:search": "Searches papers",
+        }
+        match = Matcher({name: spec(name, words, record(), record()) for name, words in named.items()}).best(clause)
+        assert match is not None
+        assert match.tool.id == tool
+
     def test_forms_of_a_word_are_one(self) -> None:
-        assert len({stem(word) for word in ("validate", "validates", "validated", "validating", "validation")}) == 1
+        assert len({stem(word) for word in ("validate", "validates", "validated", "validation", "validator")}) == 1
         assert stem("processes") == stem("process") != stem("proceed")
 
 

@@ -73,6 +73,13 @@ class TestSteps:
         (phrase,) = phrases("Send an email with subject 'Hello, and if you like. Then go'")
         assert isinstance(phrase, Do)
 
+    def test_what_is_to_be_made_is_no_step(self) -> None:
+        made = phrases("Create an onboarding flow that validates the email and then scores the lead")
+        assert made == (Do("validates the email"), Do("scores the lead"))
+
+    def test_to_check_whether_is_no_condition(self) -> None:
+        assert phrases("Check if the email is valid") == (Do("Check that the email is valid"),)
+
     def test_a_title_is_no_step(self) -> None:
         assert phrases("Onboarding:\n- validate the email") == (Heading("Onboarding"), Do("validate the email"))
 
@@ -127,6 +134,12 @@ class TestLoops:
         (phrase,) = phrases(prompt)
         assert isinstance(phrase, Each)
         assert (phrase.noun, len(phrase.body), phrase.concurrency) == ("lead", 2, 5)
+
+    @pytest.mark.parametrize("prompt", ["Go over the leads and score each one", "Score all leads, 5 at a time"])
+    def test_may_be_said_otherwise(self, prompt: str) -> None:
+        (phrase,) = phrases(prompt)
+        assert isinstance(phrase, Each)
+        assert phrase.noun == "lead"
 
     def test_end_where_something_else_begins(self) -> None:
         loop, after = phrases("For each lead, score it. Then notify the sales team.")

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from dynamicflow.errors import PlanningFailed
 from dynamicflow.planner.offline import OfflinePlanner
 from dynamicflow.planner.options import Options
 from dynamicflow.planner.planning import Planned, make_plan
@@ -24,9 +27,11 @@ from tests.planning.planning_tools import (
     lookup_user,
     notify_sales,
     process_payment,
+    record,
     score_lead,
     send_email,
     send_welcome,
+    spec,
     validate_email,
     validate_order,
 )
@@ -189,6 +194,65 @@ class TestAtTheSameTime:
         prompt = "Get the weather and the news in parallel; then return the temperature and the headlines"
         plan = await planned(asked(prompt, get_weather, get_news))
         assert plan["output"] == {"temperature": "$get_weather.temperature", "headlines": "$get_news.headlines"}
+
+
+class TestStepsBehindACondition:
+    async def test_that_need_what_it_gives_run_where_it_did(self) -> None:
+        price = spec("calculateRefund", "", record("orderId", orderId="s"), record("refundAmount", refundAmount="n"))
+        refund = spec("processRefund", "", record("amount", amount="n"), record())
+        prompt = "Validate the order. If it is valid, calculate the refund. Then process the refund."
+        plan = await planned(asked(prompt, validate_order, price, refund))
+        assert plan["nodes"][2]["inputs"] == {"amount": "$calculate_refund.refundAmount"}
+        assert [(edge["from"], edge["to"]) for edge in plan["edges"]] == [
+            ("validate_order", "if_valid"),
+            ("calculate_refund", "process_refund"),
+        ]
+
+
+PIECES = (
+    "validate the email",
+    "send a welcome email",
+    "if it is valid,",
+    "otherwise",
+    "return {sent: false}",
+    "then",
+    "and",
+    ".",
+    "look up user 42",
+    "send an email",
+    "for each lead,",
+    "score it",
+    "enrich the lead",
+    "retry 3 times",
+    "after approval",
+    "keep only leads with a score above 0.7",
+    "get the weather and the news in parallel",
+    "validate the order",
+    "\n- ",
+    "process the payment",
+    "if it fails,",
+    "unless it is valid",
+    "return the score",
+    "get the stock price",
+    "notify sales",
+)
+TOOLS = (
+    validate_email, send_welcome, lookup_user, send_email, enrich_lead, score_lead, notify_sales, get_weather, get_news,
+    get_stock, validate_order, process_payment,
+)  # fmt: skip
+
+
+class TestWhateverIsAsked:
+    @given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=9), st.booleans())
+    async def test_the_plan_is_valid_or_there_are_questions(self, pieces: list[str], suggest: bool) -> None:
+        request = asked(" ".join(pieces), *TOOLS, options=Options(enable_join_suggestions=suggest))
+        try:
+            made = await make_plan(request, OfflinePlanner())
+        except PlanningFailed as failed:
+            too_much = {problem.code for problem in failed.problems} == {"BOUND_EXCEEDED"}  # loops in loops in loops
+            assert failed.questions or too_much, failed
+        else:
+            assert made.check.valid
 
 
 class TestThePlanSays:

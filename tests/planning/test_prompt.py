@@ -9,6 +9,8 @@ import jsonschema_rs
 import pytest
 
 from dynamicflow.errors import Problem
+from dynamicflow.planner.check import check_plan
+from dynamicflow.planner.expressions.functions import ARITY
 from dynamicflow.planner.options import Options
 from dynamicflow.planner.prompt import OPERATIONS, allowed, answer_schema, messages
 from dynamicflow.tools.joins import Join
@@ -56,6 +58,65 @@ class TestTheMessagesSay:
         assert system["content"].endswith("SPEAK-LIKE-A-PIRATE")
         assert "Answer with the JSON object alone" in system["content"]
         assert "BE-BRIEF" in user["content"]
+
+
+class TestWhatTheRulesTeach:
+    def test_every_operation_is_a_plan_that_passes_the_check(self) -> None:
+        value = {"type": "value", "value": 1}
+        nodes: list[dict[str, Any]] = [
+            {
+                "type": "tool",
+                "toolId": "validateEmail",
+                "inputs": {"email": "$input.email"},
+                "retry": {"maxAttempts": 3},
+            },
+            {"type": "value", "value": {"text": "Dear ${$input.name}", "sum": "${$input.a * 2}", "sign": "$$input"}},
+            {
+                "type": "conditional",
+                "condition": "$n0.valid === true",
+                "ifTrue": [{"id": "c1", **value}],
+                "ifFalse": [],
+            },
+            {"type": "switch", "on": "$input.kind", "cases": {"a": [{"id": "s1", **value}]}, "default": []},
+            {"type": "sequence", "body": [{"id": "q1", **value}]},
+            {"type": "parallel", "branches": {"one": [{"id": "p1", **value}]}},
+            {
+                "type": "map",
+                "over": "$input.list",
+                "body": [{"id": "m1", "type": "value", "value": "$item"}],
+                "concurrency": 10,
+            },
+            {"type": "forEach", "over": "$input.list", "body": [{"id": "f1", **value}]},
+            {"type": "flatMap", "over": "$input.list", "body": [{"id": "x1", "type": "value", "value": ["$item"]}]},
+            {"type": "filter", "over": "$input.list", "body": [], "condition": "!($item.kind in [1, 2])"},
+            {"type": "reduce", "over": "$input.list", "initial": 0, "body": [{"id": "r1", **value}]},
+            {
+                "type": "loop",
+                "loop": "while",
+                "condition": "$index < 3",
+                "body": [{"id": "w1", **value}],
+                "maxIterations": 100,
+            },
+            {"type": "llm", "prompt": "Sum up ${$input.text}", "schema": {"type": "object"}},
+            {"type": "wait", "duration": 1000},
+        ]
+        plan = {
+            "version": "1.0",
+            "metadata": {"name": "all"},
+            "nodes": [{"id": f"n{at}", **node} for at, node in enumerate(nodes)],
+            "edges": [{"from": "n0", "to": "n2", "condition": "$input.total > 100"}],
+            "output": {
+                "prices": "$input.list[*].price",
+                "sum": "${sum($input.list, $item.price)}",
+                "one": "$input.list[0].name",
+            },
+        }
+        checked = check_plan(plan, tools={"validateEmail": validate_email}, options=Options(), planned=True)
+        assert [problem for problem in checked.problems if problem.code != "NOT_SUPPORTED_YET"] == []
+
+    def test_every_function_named_is_one(self) -> None:
+        named = said("x", validate_email).split("Functions: ")[1].split(".")[0].split()
+        assert set(named) <= set(ARITY)
 
 
 class TestTheRequestIsData:

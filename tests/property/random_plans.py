@@ -1,4 +1,4 @@
-"""Random plans in canonical form, valid by construction, from a seed. Small enough to run thousands of schedules of each."""
+"""Random plans in canonical form, valid by construction, from a seed. Small: thousands of schedules are played."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class Maker:
         if self.random.random() < 0.5:
             node["concurrency"] = self.random.randint(1, 3)
 
-    def _flatMap(self, node: dict[str, Any], seen: list[str], depth: int, scope: set[str]) -> None:  # noqa: N802
+    def _flatMap(self, node: dict[str, Any], seen: list[str], depth: int, scope: set[str]) -> None:
         self._map(node, seen, depth, scope)
         last = node["body"][-1]["id"]
         node["body"].append({"id": self.name(), "type": "value", "value": [f"${last}", "$index"]})

@@ -10,13 +10,13 @@ import random
 from typing import Any
 
 import pytest
+
 from dynamicflow.planner.check import check_plan
 from dynamicflow.streams.core.codec import decode_event
 from dynamicflow.streams.core.fold import apply
 from dynamicflow.streams.core.state import new_run
 from dynamicflow.tools.decorate import create_tool
 from dynamicflow.values import Json, digest
-
 from tests.property.random_plans import random_plan
 from tests.sim import ToolError, World, reference
 
