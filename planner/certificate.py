@@ -140,9 +140,10 @@ def bound(node: ir.Common) -> int:
 
 def whole_number(value: Json) -> int | None:
     """A literal whole number ≥ 0 (3.0 is one), else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
         return None
-    return int(value) if value >= 0 and math.isfinite(value) and value == int(value) else None
+    whole = isinstance(value, int) or value.is_integer()  # an integer may be too large for a float
+    return int(value) if whole else None
 
 
 def attempts(node: ir.Common, tool: ToolSpec | None, options: Options) -> tuple[int, int]:

@@ -29,13 +29,12 @@ from .checks.predecessors import Before, direct_predecessors
 from .checks.release import unsupported
 from .checks.sources import Reader, Source, Use, known_names, uses
 from .loading import load_plan
-from .options import Options
+from .options import NO_OPTIONS, Options
 from .scope import Layout, lay_out
 
 __all__ = ["Certificate", "Check", "check_input", "check_plan", "policies", "unsupported"]
 
 MAX_DEPTH: Final = 50
-_NO_OPTIONS: Final = Options()
 
 
 def _as_given(path: str) -> str:
@@ -76,7 +75,7 @@ def check_plan(
     *,
     tools: Mapping[str, ToolSpec],
     joins: Sequence[Join] = (),
-    options: Options = _NO_OPTIONS,
+    options: Options = NO_OPTIONS,
     planned: bool = False,
 ) -> Check:
     """All problems and warnings of a plan in any form the loader reads. Never raises for what ``source`` holds.
@@ -156,7 +155,7 @@ def check_input(given: Check | ir.Plan, value: Json, tools: Mapping[str, ToolSpe
                 found.nearest(str(whole.path[0]), sorted(has)) or f"Add {whole.path[0]!r} to the input.",
                 expected=whole.path[0],
                 available=sorted(has),
-                warn=warns(node, tool, _NO_OPTIONS),
+                warn=warns(node, tool, NO_OPTIONS),
             )
     return _as_given_paths(found.problems, given.given_pointer if isinstance(given, Check) else _as_given)
 

@@ -6,12 +6,13 @@ NOT_SUPPORTED_YET where leaving it out would be unsafe (a gate), so that nothing
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from functools import lru_cache
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from ..values import duration_ms
+from ..values import canonical, decode, duration_ms
 from .ir import Retry
 
 
@@ -128,8 +129,21 @@ class Options(_Options):
     temperature: Annotated[float, Field(ge=0)] = 0.3
     max_tokens: Annotated[int, Field(ge=1)] = 4000
 
+    @classmethod
+    def of(cls, given: dict[str, Any] | None) -> Options:
+        """The options of a request; the same ones are read once. Raises ValidationError."""
+        return _options(canonical(given)) if given else NO_OPTIONS
+
     @property
     def run_timeout(self) -> int | float | None:
         """Milliseconds that a run may take: the smaller of ``timeout`` and ``resourceLimits.maxExecutionTime``."""
         given = [limit for limit in (self.timeout, self.resource_limits.max_execution_time) if limit is not None]
         return min(given, default=None)
+
+
+NO_OPTIONS: Final = Options()
+
+
+@lru_cache(maxsize=256)
+def _options(text: bytes) -> Options:
+    return Options.model_validate(decode(text))

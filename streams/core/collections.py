@@ -5,12 +5,13 @@ An item's frame exists while the item is under way: a map over 100 000 items hol
 
 from __future__ import annotations
 
+from ...planner.certificate import whole_number
 from ...planner.expressions import truthy
 from ...values import Json
 from .events import ItemsKept, LoopIteration
 from .lifecycle import complete, guarded, run_body
 from .state import Frame, Live
-from .turn import Kind, NodeFailed, Turn
+from .turn import Kind, NodeFailed, Turn, shown
 
 DEFAULT_ITERATIONS = 100
 
@@ -119,15 +120,15 @@ def _start_series(turn: Turn, live: Live) -> None:
 def _times(live: Live) -> int:
     node = live.step.node
     times = live.step.get["times"](live.frame)
-    whole = isinstance(times, int | float) and not isinstance(times, bool) and float(times).is_integer() and times >= 0
-    if not whole:
-        raise NodeFailed("TOOL_INPUT_INVALID", f"`times` of {node.id} is {times!r:.60}: expected a whole number ≥ 0")
+    count = whole_number(times)
+    if count is None:
+        raise NodeFailed("TOOL_INPUT_INVALID", f"`times` of {node.id} is {shown(times)}: expected a whole number ≥ 0")
     literal = isinstance(node.times, int | float)
-    most = node.max_iterations if node.max_iterations is not None else int(times) if literal else DEFAULT_ITERATIONS
-    if times > most:
-        message = f"`times` of {node.id} is {int(times)}, at most {most} are allowed; raise its maxIterations"
-        raise NodeFailed("BOUND_EXCEEDED", message, {"times": int(times), "maxIterations": most})
-    return int(times)
+    most = node.max_iterations if node.max_iterations is not None else count if literal else DEFAULT_ITERATIONS
+    if count > most:
+        message = f"`times` of {node.id} is {shown(count)}, at most {most} are allowed; raise its maxIterations"
+        raise NodeFailed("BOUND_EXCEEDED", message, {"times": times, "maxIterations": most})
+    return count
 
 
 def _next_iteration(turn: Turn, live: Live, last: Frame | None) -> None:

@@ -8,13 +8,12 @@ The rules of the kinds of nodes are in ``leaves``, ``owners``, ``collections``; 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any
 
 from pydantic import ValidationError
 
 from ...planner.options import Options
-from ...values import Json, canonical, decode
+from ...values import Json, decode
 from . import collections, events, graph, leaves, lifecycle, owners
 from .commands import Command, Dispatch, Plan, StartTimer
 from .events import SEMANTICS, Event
@@ -89,19 +88,6 @@ def _work_off(turn: Turn) -> None:
             return
 
 
-_NO_OPTIONS = Options()
-
-
-def options_of(given: Json) -> Options:
-    """The options of a request; those of most requests are none, and validating costs more than a step."""
-    return _options(canonical(given)) if given else _NO_OPTIONS
-
-
-@lru_cache(maxsize=256)
-def _options(text: bytes) -> Options:
-    return Options.model_validate(decode(text))
-
-
 # --- facts: each handler says whether the fact was accepted -------------------------------------------------------
 
 
@@ -111,7 +97,7 @@ def _flow_requested(turn: Turn, event: events.FlowRequested) -> bool:
         return False
     request = event.request
     state.request = {key: value for key, value in request.items() if key != "input"}
-    state.options = options_of(request.get("options"))
+    state.options = Options.of(request.get("options"))
     state.root_run_id = str(request.get("rootRunId") or state.run_id)
     state.tenant = event.tenant
     state.started_at = event.timestamp

@@ -12,7 +12,7 @@ from .events import InputRequested
 from .lifecycle import complete, fail
 from .program import Step
 from .state import Frame, Live, RunState, step_key
-from .turn import Kind, NodeFailed, Turn, error_record, path_text
+from .turn import LAST_MS, Kind, NodeFailed, Turn, error_record, path_text, shown
 
 UNTIL_AT_MOST_MS = 366 * 86_400_000
 """How far away an ``until`` may be that names no timeout (canonical.md §2)."""
@@ -82,7 +82,7 @@ def dispatch_of(state: RunState, live: Live) -> Dispatch:
         {} if joins and step.whole_inputs else _inputs(state, step, frame),
         joins,
         f"{state.root_run_id}/{step.id}/{path_text(frame.path)}",
-        timeout,
+        min(timeout, LAST_MS),
         policy.get("sideEffect") == "non_idempotent",
         node.validation or state.options.validation or policy.get("validation") or "strict",
         live.cause,
@@ -99,7 +99,7 @@ def _inputs(state: RunState, step: Step, frame: Frame) -> Json:
         if not isinstance(made, dict):
             raise NodeFailed(
                 "TOOL_INPUT_INVALID",
-                f"the transform of the edge from {edge.source.id} gave {_kind(made)}, not an object of inputs",
+                f"the transform of the edge from {edge.source.id} gave {shown(made)}, not an object of inputs",
             )
         base.update(made)
     return {**base, **explicit} if base and isinstance(explicit, dict) else explicit
@@ -163,16 +163,17 @@ def retry_delay_ms(policy: Retry, attempt: int, key: str, retry_after: float | N
     exponential: ``initialDelay * 2 ** (attempt - 1)``; linear: ``initialDelay * attempt``; fixed: ``initialDelay``.
     Up to a quarter more as jitter, from a hash of the step, so that every machine works out the same moment.
     """
+    first, most = float(min(policy.initial_delay, LAST_MS)), float(min(policy.max_delay, LAST_MS))
     match policy.backoff:
         case "exponential":
-            delay = policy.initial_delay * 2.0 ** min(attempt - 1, 60)
+            delay = first * 2.0 ** min(attempt - 1, 60)
         case "linear":
-            delay = policy.initial_delay * float(attempt)
+            delay = first * attempt
         case _:
-            delay = float(policy.initial_delay)
+            delay = first
     noise = int.from_bytes(hashlib.sha256(f"{key}/{attempt}".encode()).digest()[:4]) / 2**32
     delay *= 1 + noise / 4
-    return min(max(delay, retry_after or 0.0), float(policy.max_delay))
+    return min(max(delay, retry_after or 0.0), most)
 
 
 def step_failed(turn: Turn, live: Live, error: dict[str, Json]) -> None:
@@ -185,7 +186,7 @@ def step_failed(turn: Turn, live: Live, error: dict[str, Json]) -> None:
         delay = retry_delay_ms(policy, live.attempt, key, after if isinstance(after, int | float) else None)
         live.status = "retrying"
         live.timer = f"retry/{step.id}/{path_text(live.frame.path)}/{live.attempt + 1}"
-        turn.start_timer(live.timer, "retry", turn.now_ms + delay, step.id, live.frame.path)
+        turn.start_timer(live.timer, "retry", turn.in_ms(delay), step.id, live.frame.path)
         turn.note("node-retry", step.id, live.frame.path, attempt=live.attempt + 1, delay=delay)
         return
     live.status = "running"
@@ -262,38 +263,31 @@ def _start_wait(turn: Turn, live: Live) -> None:
         given = live.step.get["duration"](live.frame)
         length = duration_ms(given)
         if length is None:
-            raise NodeFailed("TOOL_INPUT_INVALID", f"duration is {_kind(given)}: expected milliseconds ≥ 0 or '30s'")
-        due, limit = now + length, node.timeout
+            raise NodeFailed("TOOL_INPUT_INVALID", f"duration is {shown(given)}: expected milliseconds ≥ 0 or '30s'")
+        due, limit = turn.in_ms(length), node.timeout
     else:
         given = live.step.get["until"](live.frame)
         moment = parse_time(given)
         if moment is None:
             raise NodeFailed(
-                "TOOL_INPUT_INVALID", f"until is {_kind(given)}: expected a time like 2030-01-31T12:00:00Z"
+                "TOOL_INPUT_INVALID", f"until is {shown(given)}: expected a time like 2030-01-31T12:00:00Z"
             )
         due = moment.timestamp() * 1000
         limit = node.timeout if node.timeout is not None else UNTIL_AT_MOST_MS
     if due <= now:
         complete(turn, live, None)
         return
-    late = limit is not None and due > now + limit
+    last = turn.in_ms(limit) if limit is not None else None
+    late = last is not None and due > last
     kind = "timeout" if late else "wait"
     live.timer = f"{kind}/{live.step.id}/{path_text(live.frame.path)}"
-    turn.start_timer(
-        live.timer, kind, now + limit if late and limit is not None else due, live.step.id, live.frame.path
-    )
+    turn.start_timer(live.timer, kind, due if last is None else min(due, last), live.step.id, live.frame.path)
 
 
 def wait_over(turn: Turn, live: Live) -> None:
     """The moment a wait waited for has come."""
     live.timer = None
     complete(turn, live, None)
-
-
-def _kind(value: Json) -> str:
-    """For messages: what a value is, never the whole of it."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}…"
 
 
 KINDS = {"tool": Kind(_start_tool), "value": Kind(_start_value), "wait": Kind(_start_wait)}

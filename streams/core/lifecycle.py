@@ -40,7 +40,7 @@ def start(turn: Turn, step: Step, frame: Frame) -> None:
     turn.note("node-start", step.id, frame.path, nodeType=step.node.type)
     if step.node.timeout is not None and step.kind not in OWN_TIMEOUT:
         live.timer = f"timeout/{step.id}/{path_text(frame.path)}"
-        turn.start_timer(live.timer, "timeout", turn.now_ms + step.node.timeout, step.id, frame.path)
+        turn.start_timer(live.timer, "timeout", turn.in_ms(step.node.timeout), step.id, frame.path)
     guarded(turn, live, turn.kinds[step.kind].start)
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from ...planner.ir import Retry
-from ...planner.options import Options
+from ...planner.options import NO_OPTIONS, Options
 from ...values import Json
 
 if TYPE_CHECKING:
@@ -148,7 +148,7 @@ class RunState:
     paused: bool = False
     parked: str | None = None
     request: dict[str, Json] = field(default_factory=dict)
-    options: Options = field(default_factory=Options)
+    options: Options = NO_OPTIONS
     root_run_id: str = ""
     tenant: str | None = None
     program: Program | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from ...planner.expressions import ExpressionFailed
 from ...values import Json, parse_time
@@ -15,6 +15,9 @@ from .program import Step
 from .state import Frame, Live, Path, RunState, Timer
 
 ToldT = TypeVar("ToldT", bound=Told)
+
+LAST_MS: Final = 253_402_300_799_000.0
+"""The last second of the year 9999, the latest that a timestamp can name. What is due later is due then."""
 
 
 class NodeFailed(Exception):
@@ -95,6 +98,10 @@ class Turn:
             raise ValueError(f"event {self.event.id} has no time: {self.event.timestamp!r}")
         return moment.timestamp() * 1000
 
+    def in_ms(self, length: int | float) -> float:
+        """The moment ``length`` milliseconds from now, however large an integer it is."""
+        return min(self.now_ms + min(length, LAST_MS), LAST_MS)
+
     def start_timer(self, name: str, kind: str, due_ms: float, node_id: str | None = None, item: Path = ()) -> None:
         due_ms = round(due_ms, 3)
         self.state.timers[name] = Timer(kind, due_ms, node_id, item)
@@ -126,6 +133,12 @@ def error_record(
         "attempt": attempt,
         "details": details,
     }
+
+
+def shown(value: Json) -> str:
+    """For messages: what a value is, never the whole of it."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}…"
 
 
 def path_text(path: Path) -> str:

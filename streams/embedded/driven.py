@@ -42,6 +42,8 @@ class Driven:
     result: dict[str, Json] | None = None
     parked: str | None = None
     """Why it cannot go on here; it is taken up again when the journal is opened with what it lacks."""
+    broken: bool = False
+    """The fold could not go on: the state is that of the last good position, further facts are only kept."""
     told: frozenset[str] = frozenset()
     """Ids of announcements the log held when the run was taken up: they are not appended again."""
     inline_bytes: int = 0

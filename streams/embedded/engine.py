@@ -29,7 +29,7 @@ from ...errors import (
 )
 from ...planner import ir
 from ...planner.check import Check, check_plan
-from ...planner.options import Options
+from ...planner.options import NO_OPTIONS, Options
 from ...tools.joins import Join
 from ...tools.registry import ToolRegistry
 from ...values import RUN_ID, Json, NotJson, digest, encode, plain
@@ -172,7 +172,7 @@ class Engine:
 
     def check(self, plan: Json | ir.Plan, *, options: Options | None = None) -> Check:
         """Everything that is wrong with a plan for this engine's tools, and its certificate."""
-        return self._accepted(plan, options or planning.DEFAULTS).check
+        return self._accepted(plan, options or NO_OPTIONS).check
 
     def _accepted(self, plan: Json | ir.Plan, options: Options) -> planning.Accepted:
         if isinstance(plan, ir.Plan):
@@ -225,7 +225,7 @@ class Engine:
             if refusal is not None:
                 return Run(self, None, rejected_record(ident, refusal, self.now(), planning.name_of(plan.check)), ident)
             request["plan"] = plan.check.plan_hash
-        if chosen is not planning.DEFAULTS:
+        if chosen is not NO_OPTIONS:
             request["options"] = chosen.model_dump(by_alias=True, exclude_defaults=True, mode="json")
         if labels:
             request["labels"] = dict(labels)

@@ -22,22 +22,19 @@ from ..core import commands as c
 from ..core import events as e
 from ..core.events import SEMANTICS, VERSION, event_id
 
-DEFAULTS = Options()
-
-
 def options_of(given: Mapping[str, Json] | Options | None) -> Options:
     """Options of a request. Raises UsageError naming every field that is wrong."""
     if isinstance(given, Options):
         return given
-    if not given:
-        return DEFAULTS
     try:
-        return Options.model_validate(dict(given or {}))
+        return Options.of(dict(given or {}))
     except ValidationError as error:
         problems = [
             Problem("INVALID_OPTION", pointer("options", *fault["loc"]), fault["msg"]) for fault in error.errors()
         ]
         raise UsageError("INVALID_OPTION", "the options are not usable", problems) from error
+    except (TypeError, ValueError) as error:
+        raise UsageError("INVALID_OPTION", f"the options are not JSON: {error}") from error
 
 
 def name_of(check: Check | None) -> str | None:

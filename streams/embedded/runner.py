@@ -168,15 +168,15 @@ class Runner:
 
     def _fold(self, driven: Driven, events: Iterable[Event]) -> None:
         for event in events:
-            if event.folded and driven.parked is None:
+            if event.folded and not driven.broken:
                 try:
                     asked = apply(driven.state, event, {})
                 except CannotFold as error:
-                    self.park(driven, str(error))
+                    self.park(driven, str(error), broken=True)
                     return
                 except Exception as error:
                     log.exception("run %s: the fold failed at %s", driven.run_id, event.id)
-                    self.park(driven, f"the fold failed at {event.id}: {error!r}")
+                    self.park(driven, f"the fold failed at {event.id}: {error!r}", broken=True)
                     return
                 self.carry_out(driven, asked, event)
                 if isinstance(event, ToolStart):
@@ -205,13 +205,15 @@ class Runner:
         if told or row is not None:
             self.append(driven, told, row=row)
 
-    def park(self, driven: Driven, reason: str) -> None:
-        """Stop driving a run that cannot go on here; nothing of it is lost."""
-        driven.parked = reason
+    def park(self, driven: Driven, reason: str, *, broken: bool = False) -> None:
+        """Stop driving a run that cannot go on here; nothing of it is lost, and it can still be cancelled."""
+        driven.parked, driven.broken = reason, broken
         self.timers.drop(driven.run_id)
         self.steps.forget(driven.run_id)
         now = stamp(self.clock.now_ms())
-        self.append(driven, [], row=driven.moved(status="parked", updated_at=now, error_code="PARKED"))
+        told = steps.parked(driven, reason, self.clock)
+        row = driven.moved(status="parked", updated_at=now, error_code="PARKED")
+        self.append(driven, [] if told.id in driven.told else [told], row=row)
         driven.changed.notify()
 
     def _on_command(self, posted: list[Posted]) -> None:

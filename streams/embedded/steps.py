@@ -10,6 +10,7 @@ import asyncio
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
 from ...tools.call import CallError, CallResult, check_output, describe_exception
@@ -20,7 +21,7 @@ from ...tools.spec import Tool
 from ...values import LARGE_VALUE_BYTES, Json
 from ..clock import Clock, stamp
 from ..core import commands as c
-from ..core.events import SEMANTICS, VERSION, ToolLost, ToolStart, event_id
+from ..core.events import SEMANTICS, VERSION, RunParked, ToolLost, ToolStart, event_id
 from ..core.state import Live
 from ..executor import inputs_digest, join_table, outcome, prepare
 from .driven import Driven
@@ -88,6 +89,12 @@ def lost(driven: Driven, live: Live, clock: Clock) -> ToolLost:
     return ToolLost(
         **fields, node_id=live.step.id, item=item, attempt=live.attempt, delivery=live.delivery, claim=live.claim
     )
+
+
+def parked(driven: Driven, reason: str, clock: Clock) -> RunParked:
+    """The announcement that a run cannot go on here; the same reason is one announcement."""
+    ident = event_id(driven.run_id, None, None, None, "run-parked", sha256(reason.encode()).hexdigest()[:12])
+    return RunParked(**envelope(driven, ident, clock), reason=reason)
 
 
 class Steps:
