@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..tools.spec import ToolSpec
-from ..values import Json, duration_ms
+from ..values import duration_ms, whole_number
 from . import ir
 from .checks.graph import TopEdges
 from .options import Options
@@ -136,14 +136,6 @@ def bound(node: ir.Common) -> int:
             return literal if literal is not None else 100 if node.max_iterations is None else node.max_iterations
         case _:
             return 1
-
-
-def whole_number(value: Json) -> int | None:
-    """A literal whole number ≥ 0 (3.0 is one), else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
-        return None
-    whole = isinstance(value, int) or value.is_integer()  # an integer may be too large for a float
-    return int(value) if whole else None
 
 
 def attempts(node: ir.Common, tool: ToolSpec | None, options: Options) -> tuple[int, int]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from ...tools.spec import ToolSpec
-from ...values import Json, duration_ms, parse_time
+from ...values import Json, duration_ms, parse_time, whole_number
 from .. import ir
-from ..certificate import MAX_NODE_EXECUTIONS, bound, executions, multiplicities, whole_number
+from ..certificate import MAX_NODE_EXECUTIONS, bound, executions, multiplicities
 from ..options import Options
 from ..scope import Layout
 from ..types import Type, describe, of_value, possible

@@ -152,6 +152,14 @@ def plain(value: Any, *, max_bytes: int = MAX_VALUE_BYTES) -> tuple[Json, bytes]
     return decode(encoded), encoded
 
 
+def whole_number(value: Json) -> int | None:
+    """A number that is whole and ≥ 0 (3.0 is one), as an integer; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0:
+        return None
+    whole = isinstance(value, int) or value.is_integer()  # an integer may be too large for a float
+    return int(value) if whole else None
+
+
 def duration_ms(value: Json) -> int | float | None:
     """Milliseconds of a duration: a number ≥ 0 as it is, ``"250ms" "30s" "5m" "4h" "2d"``; None when it is neither."""
     if isinstance(value, bool):
@@ -172,7 +180,10 @@ def parse_time(text: Json) -> datetime | None:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return None
-    return moment.astimezone(UTC) if moment.tzinfo else None
+    try:
+        return moment.astimezone(UTC) if moment.tzinfo else None
+    except OverflowError:  # an offset leads out of the years 1 to 9999
+        return None
 
 
 def format_time(moment: datetime) -> str:

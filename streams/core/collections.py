@@ -5,9 +5,8 @@ An item's frame exists while the item is under way: a map over 100 000 items hol
 
 from __future__ import annotations
 
-from ...planner.certificate import whole_number
 from ...planner.expressions import truthy
-from ...values import Json
+from ...values import Json, whole_number
 from .events import ItemsKept, LoopIteration
 from .lifecycle import complete, guarded, run_body
 from .state import Frame, Live

@@ -127,7 +127,7 @@ def _plan_published(turn: Turn, event: events.PlanPublished) -> bool:
     turn.announce(events.FlowStart, None, (), metadata={"name": state.program.plan.metadata.name})
     limit = state.options.run_timeout
     if limit is not None:
-        turn.start_timer("deadline/-/-", "deadline", graph.time_ms(state.started_at) + limit)
+        turn.start_timer("deadline/-/-", "deadline", graph.time_ms(state.started_at) + min(limit, LAST_MS))
     graph.begin(turn)
     return True
 
@@ -212,7 +212,7 @@ def _timer_fired(turn: Turn, event: events.TimerFired) -> bool:
     if timer is None or timer.kind != event.kind:
         return False
     if timer.node_id is None:
-        limit = f"{state.options.run_timeout:g}"
+        limit = shown(state.options.run_timeout)
         graph.end_run(turn, "timed_out", error_record("TIMEOUT", f"the run did not end within {limit} ms", None, ()))
         return True
     live = state.live_at(timer.node_id, timer.item)
