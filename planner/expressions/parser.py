@@ -18,7 +18,9 @@ MAX_NESTING: Final = 64
 _KEYWORDS: Final = frozenset({"and", "or", "not", "in", "matches", "true", "false", "null", "undefined"})
 _ESCAPE: Final = re.compile(r"\\(u[0-9a-fA-F]{4}|.)", re.DOTALL)
 _ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", '"': '"', "\\": "\\", "/": "/", "'": "'"}
-_BEFORE: Final = re.compile(r"(?<![\w.$-])(?!(?:and|or|not|in|matches|true|false|null|undefined)\b)([A-Za-z_]\w*)[ \t\r\n]*\Z")
+_BEFORE: Final = re.compile(
+    r"(?<![\w.$-])(?!(?:and|or|not|in|matches|true|false|null|undefined)\b)([A-Za-z_]\w*)[ \t\r\n]*\Z"
+)
 _BARE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -55,7 +57,12 @@ def parse_tree(source: str) -> s.Node:
 @cache
 def _parser() -> Lark:
     return Lark.open(
-        "grammar.lark", rel_to=__file__, parser="lalr", lexer="contextual", transformer=_Build(), maybe_placeholders=True
+        "grammar.lark",
+        rel_to=__file__,
+        parser="lalr",
+        lexer="contextual",
+        transformer=_Build(),
+        maybe_placeholders=True,
     )
 
 
@@ -63,7 +70,11 @@ def _explained(source: str, error: UnexpectedInput) -> ExpressionSyntax:
     line, column = max(error.line, 1), max(error.column, 1)
     if isinstance(error, UnexpectedToken) and error.token.type == "$END":
         return ExpressionSyntax("the expression ends too early", line, len(source) + 1 if line == 1 else column)
-    at = error.pos_in_stream if isinstance(error, UnexpectedCharacters) else getattr(getattr(error, "token", None), "start_pos", 0)
+    at = (
+        error.pos_in_stream
+        if isinstance(error, UnexpectedCharacters)
+        else getattr(getattr(error, "token", None), "start_pos", 0)
+    )
     rest = source[at or 0 :]
     word = _BARE.match(rest)
     if rest[:1] == "=":
@@ -268,9 +279,7 @@ def _joined(text: str, token: Token) -> str:
     try:
         return text.encode("utf-16", "surrogatepass").decode("utf-16")
     except UnicodeDecodeError:
-        raise ExpressionSyntax(
-            "half of a surrogate pair is no character", token.line or 1, token.column or 1
-        ) from None
+        raise ExpressionSyntax("half of a surrogate pair is no character", token.line or 1, token.column or 1) from None
 
 
 def add_dollars(source: str) -> str:

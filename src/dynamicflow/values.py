@@ -69,6 +69,10 @@ def _constant(token: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_float=_finite, parse_constant=_constant)
 
 
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def decode(text: str | bytes, *, max_nesting: int = MAX_NESTING) -> Json:
     """The value of a JSON text. Raises NotJson: syntax, duplicate key, NaN or infinity, lone surrogate, nesting."""
     if isinstance(text, bytes):
@@ -124,12 +128,12 @@ def strings(value: Json) -> Iterable[str]:
 
 def encode(value: Json) -> bytes:
     """UTF-8 JSON in the order of the keys as given, no blanks. Raises ValueError for NaN and infinities."""
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def canonical(value: Json) -> bytes:
     """The form that is hashed: sorted keys, no blanks, UTF-8 (canonical.md §1)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def digest(value: Json) -> str:

@@ -70,11 +70,11 @@ class PlanPublished(Event):
     type: Literal["plan-published"] = "plan-published"
     plan: Json
     certificate: dict[str, Json] | None = None
-    tools: dict[str, str] = {}
+    tools: dict[str, str] = Field(default_factory=dict)
     """Tool id -> digest of its schemas: what the run pins."""
-    policies: dict[str, dict[str, Json]] = {}
+    policies: dict[str, dict[str, Json]] = Field(default_factory=dict)
     """Tool id -> {timeout, retry, sideEffect, validation}: what the fold must know of a tool, so that it needs none."""
-    joined: dict[str, list[str]] = {}
+    joined: dict[str, list[str]] = Field(default_factory=dict)
     """Node id -> nodes whose output a join turns into its input, in order."""
     source: str = "given"
     model: str | None = None
@@ -87,9 +87,9 @@ class PlanningFailed(Event):
     type: Literal["planning-failed"] = "planning-failed"
     code: str
     message: str = ""
-    problems: list[Json] = []
-    questions: list[Json] = []
-    tried: list[Json] = []
+    problems: list[Json] = Field(default_factory=list)
+    questions: list[Json] = Field(default_factory=list)
+    tried: list[Json] = Field(default_factory=list)
 
 
 class ToolStart(Event):
@@ -111,7 +111,7 @@ class ToolOutput(Event):
     execution_time: float
     usage: dict[str, Json] | None = None
     cached: bool = False
-    warnings: list[str] = []
+    warnings: list[str] = Field(default_factory=list)
 
 
 class ToolError(Event):
@@ -145,7 +145,7 @@ class TimerFired(Event):
 class Control(Event):
     """What a person or program asked of a run; ``control`` is the request as it came, its coordinates included."""
 
-    control: dict[str, Json] = {}
+    control: dict[str, Json] = Field(default_factory=dict)
 
 
 class StepResolved(Control):
@@ -249,7 +249,7 @@ class FlowComplete(Announcement):
     result: dict[str, Json]
     error: dict[str, Json] | None = None
     total_execution_time: float
-    metadata: dict[str, Json] = {}
+    metadata: dict[str, Json] = Field(default_factory=dict)
 
 
 Fact: TypeAlias = (

@@ -19,7 +19,7 @@ from .commands import Command, Dispatch, Plan, StartTimer
 from .events import SEMANTICS, Event
 from .program import program_of
 from .state import Frame, Live, RunState, RunValues, step_key
-from .turn import Kind, Turn, error_record
+from .turn import LAST_MS, Kind, Turn, error_record, shown
 
 KINDS: Mapping[str, Kind] = {**leaves.KINDS, **owners.KINDS, **collections.KINDS}
 

@@ -137,6 +137,8 @@ class _Compiler:
         self.known = frozenset(layout.places) | frozenset(plan.variables) | RESERVED | _aliases(layout)
         self.refers: dict[str, set[str]] = {}
         """Top-level node -> ids it or a node inside it refers to."""
+        self.asked: set[str] = set()
+        """Ids that conditions of edges refer to."""
 
     def run(self) -> Program:
         for place in self.layout.places.values():
@@ -233,6 +235,7 @@ class _Compiler:
             expression = parse(edge.condition)
             condition = self._expression(expression, None, "condition", 0, used)
             operands = self._operands(expression, None, "condition", 0)
+        self.asked |= used
         later: set[str] = set()
         if "transform" in edge.model_fields_set:
             transform = self._template(edge.transform, None, "transform", 0, later)
@@ -264,7 +267,7 @@ class _Compiler:
             step.inner_out.sort(key=lambda inner: inner.order)
 
     def _terminals(self, top: list[Step], edges: list[Edge]) -> list[Step]:
-        left = {self._top(edge.source.id) for edge in edges}
+        left = {self._top(name) for name in self.asked.union(edge.source.id for edge in edges)}
         for step in top:
             left |= {self._top(name) for name in self.refers.get(step.id, ())} - {step.id}
         return [step for step in top if step.id not in left]

@@ -103,7 +103,7 @@ class Turn:
         return min(self.now_ms + min(length, LAST_MS), LAST_MS)
 
     def start_timer(self, name: str, kind: str, due_ms: float, node_id: str | None = None, item: Path = ()) -> None:
-        due_ms = round(due_ms, 3)
+        due_ms = round(min(due_ms, LAST_MS), 3)
         self.state.timers[name] = Timer(kind, due_ms, node_id, item)
         self.commands.append(StartTimer(self.state.run_id, name, kind, due_ms))
 

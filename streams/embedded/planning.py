@@ -22,6 +22,7 @@ from ..core import commands as c
 from ..core import events as e
 from ..core.events import SEMANTICS, VERSION, event_id
 
+
 def options_of(given: Mapping[str, Json] | Options | None) -> Options:
     """Options of a request. Raises UsageError naming every field that is wrong."""
     if isinstance(given, Options):

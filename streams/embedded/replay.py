@@ -63,8 +63,7 @@ def rebuild(log: LogReader, run_id: str, *, at: int | None = None, verify: bool 
         if made.stopped is not None:
             continue
         try:
-            wanted = needs(made.state, event)
-            asked = apply(made.state, event, log.load(wanted) if wanted else {})
+            asked = apply(made.state, event, log.load(needs(made.state, event)) if event.large else {})
         except CannotFold as error:
             made.stopped = str(error)
             continue

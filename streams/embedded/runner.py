@@ -185,7 +185,7 @@ class Runner:
                 self.runs.pop(driven.run_id, None)  # not before: the same start meanwhile is this run
         driven.changed.notify()
 
-    def carry_out(self, driven: Driven, asked: Iterable[c.Command], event: Event) -> None:
+    def carry_out(self, driven: Driven, asked: Sequence[c.Command], event: Event) -> None:
         """Do what the fold asks for because of ``event``."""
         told: list[Event] = []
         for command in asked:
@@ -194,6 +194,8 @@ class Runner:
                     told.append(command.event)
             else:
                 self._do(driven, command)
+        if not told and asked and isinstance(asked[-1], c.Dispatch) and driven.row.status == "running":
+            return  # one step led to the next, as nearly always
         status = driven.status
         row = None
         if status != driven.row.status:

@@ -83,7 +83,7 @@ class TestWhatAUserCanGetWrongIsASentence:
             (("run", "--plan", "value.json", "-i", "@none.json"), "FILE_UNREADABLE", "none.json does not exist"),
             (("run", "--plan", "value.json", "-i", '{"a": 1,\n "b": }'), "INVALID_JSON", "line 2, column 7"),
             (("run", "--plan", "value.json", "-i", "NaN"), "INVALID_JSON", "NaN"),
-            (("run", "--plan", "value.json", "-i", "hello"), "INVALID_JSON", '\'"text"\''),
+            (("run", "--plan", "value.json", "-i", "hello"), "INVALID_JSON", "'\"text\"'"),
             (("run", "--plan", "value.json", "-i", "[" * 5000), "INVALID_JSON", "250 levels"),
             (("run", "--plan", "value.json", "-t", "none.py"), "TOOLS_FILE_NOT_FOUND", "none.py"),
             (("run", "--plan", "value.json", "-t", "raises.py"), "TOOLS_FILE_INVALID", "ZeroDivisionError"),

@@ -55,7 +55,7 @@ async def outcome(case: Case) -> dict[str, Json]:
         run = await engine.start(case.plan, input=case.input, run_id="r", options=dict(case.options))
         result = await run.result()
     calls = [[tool, inputs, attempt] for tool, inputs, attempt in CALLS.pop("r", [])]
-    return {**result, "calls": calls, "took": clock.now_ms() - began}
+    return {**result, "calls": calls, "took": round(clock.now_ms() - began)}
 
 
 def same(left: Json, right: Json) -> bool:

@@ -72,7 +72,9 @@ FAILS: Final = fields(times_=INTEGER, code_=TEXT, kind_=TEXT, message_=TEXT, ret
 ATTEMPT: Final = fields(attempt=INTEGER, key_=TEXT)
 LEAD: Final = fields(name=TEXT, score=NUMBER)
 ADDRESS: Final = fields(street=TEXT, city=TEXT, zip_=TEXT)
-ORDER: Final = fields(orderId=TEXT, items={"type": "array", "items": fields(sku=TEXT, quantity=INTEGER)}, address=ADDRESS)
+ORDER: Final = fields(
+    orderId=TEXT, items={"type": "array", "items": fields(sku=TEXT, quantity=INTEGER)}, address=ADDRESS
+)
 NULLABLE: Final = {"type": ["string", "null"]}
 
 _SCHEMAS: Final[Mapping[str, tuple[Any, Any, Callable[..., Any], Mapping[str, Any]]]] = {
