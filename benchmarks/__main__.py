@@ -1,4 +1,4 @@
-"""`make bench`: the workloads of design §10 beside bare loops in the same run. `make bench JSON=file` also writes lines."""
+"""`make bench`: the workloads beside bare loops in the same run. `make bench JSON=file` also writes lines."""
 
 from __future__ import annotations
 

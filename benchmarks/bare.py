@@ -87,7 +87,7 @@ def _done(futures: list[asyncio.Future[None]]) -> None:
 
 
 async def group_commit(path: Path, *, runs: int, steps: int, in_flight: int, width: int = 1) -> float:
-    """Steps per second of ``runs`` times ``steps``, ``in_flight`` runs at a time, ``width`` steps of a run side by side."""
+    """Steps per second of ``runs`` × ``steps``, ``in_flight`` runs at a time, ``width`` steps of a run side by side."""
     log = GroupCommit(path, asyncio.get_running_loop())
     gate = asyncio.Semaphore(in_flight)
 

@@ -1,4 +1,4 @@
-"""The workloads of design §10 on the embedded engine. Each runs in a process of its own, so its peak memory is its own."""
+"""The workloads on the embedded engine. Each runs in a process of its own, so its peak memory is its own."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..tools.spec import ToolSpec
-from ..values import duration_ms, whole_number
+from ..values import Json, duration_ms, whole_number
 from . import ir
 from .checks.graph import TopEdges
 from .options import Options

@@ -81,6 +81,7 @@ def load_plan(source: str | bytes | Mapping[str, Json], *, tools: Mapping[str, T
         return _nothing(document, report)
     spots = naming.name_all(tops, report)
     variables = document.fields.get("variables", {})
+    naming.check_scope_names(spots.values(), spots, variables, report)
     names = naming.other_names(spots.values(), spots, variables, report)
     edges = _edges(raw, document, spots, reader)
     rewriter = Rewriter(spots, names, edges, report)

@@ -1,7 +1,7 @@
 """A world for the fold, in one thread and in virtual time: seeded order, crashes, duplicates, late facts, slow tools.
 
 No engine and no threads: ``apply`` is driven directly, so that thousands of schedules take seconds and a failure is
-made again by its seed. ``World.run`` plays one schedule; :func:`reference` runs everything in order, one step at a time.
+made again by its seed. ``World.run`` plays one schedule; :func:`reference` runs everything in order, a step at a time.
 """
 
 from __future__ import annotations

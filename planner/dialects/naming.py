@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
-from ...values import NODE_ID, Json
+from ...values import NODE_ID, Json, pointer
 from ..scope import RESERVED
 from .draft import ON_ERROR, Draft, Spot, walk
 from .report import Report, kind_of, short
@@ -79,6 +79,21 @@ def _made_id(spot: Spot, taken: Mapping[str, Spot], counters: dict[str, int]) ->
     if number > first:
         counters[base] = number  # a thousand clashes stay linear
     return made
+
+
+def check_scope_names(
+    spots: Iterable[Spot], taken: Mapping[str, Spot], variables: Mapping[str, Json], report: Report
+) -> None:
+    """INVALID_ID and RESERVED_ID of variables and of ``as`` names; ``as: "item"`` says what holds anyway."""
+    named = [(name, pointer("variables", name), "name of a variable") for name in variables]
+    for spot in spots:
+        name = spot.draft.fields.get("as")
+        if isinstance(name, str) and name != "item":
+            named.append((name, spot.draft.place("as"), "name of an item"))
+    for name, given, what in named:
+        if _check_name(name, given, what, report) and name in taken:
+            message = f"the {what} {name!r} is already the id of a node"
+            report.add("RESERVED_ID", given, message, "Choose another.", actual=name)
 
 
 def other_names(

@@ -1,4 +1,4 @@
-"""Text -> syntax tree. LALR by lark: nothing recurses, whatever the text; the nesting limit is counted while building."""
+"""Text -> syntax tree. LALR by lark: nothing recurses, whatever the text; nesting is counted while building."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ The rules of the kinds of nodes are in ``leaves``, ``owners``, ``collections``; 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import inf
 from typing import Any
 
 from pydantic import ValidationError
@@ -40,8 +41,26 @@ def apply(
     trace: list[tuple[str, str, tuple[int, ...], dict[str, Json]]] | None = None,
 ) -> list[Command]:
     """Apply one durable event. Raises CannotFold for newer semantics, an unknown fact, or a plan it cannot read."""
-    if not event.folded:
+    turn = begin(state, event, values, trace)
+    if turn is None:
         return []
+    work(turn)
+    return turn.commands
+
+
+def begin(
+    state: RunState,
+    event: Event,
+    values: Mapping[str, bytes],
+    trace: list[tuple[str, str, tuple[int, ...], dict[str, Json]]] | None = None,
+) -> Turn | None:
+    """Take the event in; None when nothing follows from it. The consequences are for :func:`work`.
+
+    ``apply`` in two parts, for a shell that shares its loop with other runs: a loop of a million instant nodes is one
+    fact's consequence. No other event of the run may be applied before ``work`` has said that the turn is over.
+    """
+    if not event.folded:
+        return None
     if event.semantics > SEMANTICS:
         raise CannotFold(f"{event.id} was written under semantics {event.semantics}, this version knows {SEMANTICS}")
     handler = _HANDLERS.get(type(event))
@@ -52,10 +71,9 @@ def apply(
     turn = Turn(state, event, KINDS, trace=trace)
     if state.end is not None or not handler(turn, event):
         state.late += 1
-        return []
+        return None
     state.seq += 1
-    _work_off(turn)
-    return turn.commands
+    return turn
 
 
 def whole(event: Event, values: Mapping[str, bytes]) -> Event:
@@ -72,10 +90,16 @@ def whole(event: Event, values: Mapping[str, bytes]) -> Event:
     return type(event).model_validate(made)
 
 
-def _work_off(turn: Turn) -> None:
-    """Until nothing is left: consequences first, then joins that waited for them, then steps that may start."""
+def work(turn: Turn, most: float = inf) -> bool:
+    """Work off consequences, at most about ``most``; True when the turn is over.
+
+    Consequences first, then joins that waited for them, then steps that may start.
+    """
     while True:
         while turn.agenda:
+            if most <= 0:
+                return False
+            most -= 1
             call, *arguments = turn.agenda.popleft()
             call(*arguments)
         if turn.deciders:
@@ -85,7 +109,7 @@ def _work_off(turn: Turn) -> None:
             if decide is not None and live.frame.live.get(live.step.id) is live and live.status == "running":
                 lifecycle.guarded(turn, live, decide)
         elif turn.state.end is not None or not leaves.pump(turn):
-            return
+            return True
 
 
 # --- facts: each handler says whether the fact was accepted -------------------------------------------------------
@@ -315,4 +339,4 @@ def claimed(state: RunState) -> list[Live]:
     return [live for live in state.in_flight.values() if live.claim is not None]
 
 
-__all__ = ["CannotFold", "Dispatch", "apply", "claimed", "needs", "outstanding", "whole"]
+__all__ = ["CannotFold", "Dispatch", "apply", "begin", "claimed", "needs", "outstanding", "whole", "work"]

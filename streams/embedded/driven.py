@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ...values import Json
+from ..core.events import Event
 from ..core.state import RunState
+from ..core.turn import Turn
 
 if TYPE_CHECKING:
     from .journal import RunRow
@@ -44,6 +47,10 @@ class Driven:
     """Why it cannot go on here; it is taken up again when the journal is opened with what it lacks."""
     broken: bool = False
     """The fold could not go on: the state is that of the last good position, further facts are only kept."""
+    turn: Turn | None = None
+    """A fact whose consequences are still being worked off, a slice at a time."""
+    later: deque[Event] = field(default_factory=deque)
+    """Facts that became durable meanwhile."""
     told: frozenset[str] = frozenset()
     """Ids of announcements the log held when the run was taken up: they are not appended again."""
     inline_bytes: int = 0

@@ -81,10 +81,10 @@ class Engine:
     def open(cls, path: str | os.PathLike[str], **settings: Any) -> Self:
         """An engine on a SQLite file, made if it is not there. One process at a time owns it.
 
-        Settings: ``tools``, ``joins``, ``resume`` (True: go on with all unfinished runs; or the ids of some), ``model``,
-        ``drain_s`` (seconds that running steps are waited for on leaving), ``drive`` (False: record what is asked of
-        runs and what follows from it, but start no step, so no tools are needed). Entering raises JournalError for a file that
-        is owned by another process, read-only, corrupt, or from a newer version.
+        Settings: ``tools``, ``joins``, ``resume`` (True: go on with all unfinished runs; or the ids of some),
+        ``model``, ``drain_s`` (seconds that running steps are waited for on leaving), ``drive`` (False: record what is
+        asked of runs and what follows from it, but start no step, so no tools are needed). Entering raises JournalError
+        for a file that is owned by another process, read-only, corrupt, or from a newer version.
         """
         file = Path(path)
         registry = ToolRegistry.from_tools(settings.get("tools", ()))
@@ -203,11 +203,11 @@ class Engine:
         """
         if self.failure is not None:
             raise self.failure
-        ident = run_id if run_id is not None else str(uuid_utils.uuid7())
+        chosen = planning.options_of(options)
+        ident = run_id or chosen.workflow_id or str(uuid_utils.uuid7())
         if not isinstance(ident, str) or not RUN_ID.match(ident):
             expected = "expected 1 to 128 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
             raise UsageError("INVALID_RUN_ID", f"run id {ident!r:.140}: {expected}")
-        chosen = planning.options_of(options)
         try:
             given = plain(input)[0]
         except (NotJson, OverflowError) as error:

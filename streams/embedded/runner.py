@@ -20,7 +20,7 @@ from ..clock import Clock, stamp
 from ..core import commands as c
 from ..core.codec import encode_event
 from ..core.events import Event, FlowComplete, PlanningFailed, PlanPublished, TimerFired, ToolStart, event_id
-from ..core.fold import CannotFold, apply, claimed, outstanding
+from ..core.fold import CannotFold, begin, claimed, outstanding, work
 from ..core.state import ENDED
 from . import steps
 from .driven import Driven
@@ -31,6 +31,12 @@ log = logging.getLogger(__name__)
 
 JournalOf = Callable[[OnDurable, OnFailure, OnCommand], Journal]
 """Opens the journal with the callbacks it is to call from its own thread."""
+
+
+SLICE = 2000
+"""Consequences of one fact that are worked off before other runs have their turn: some 20 ms."""
+MOST_UNWRITTEN = 2000
+"""Writes on their way to the disk above which no run makes more out of turn."""
 
 
 @dataclass(slots=True, eq=False)
@@ -73,6 +79,8 @@ class Runner:
         self._box = Outbox()
         self._flushing = False
         self._unwritten = 0
+        self._sliced = 0
+        self._held_back: deque[Driven] = deque()
         self.planning = 0
         self._arrived: deque[steps.Running] = deque()
         self._woken = False
@@ -156,6 +164,8 @@ class Runner:
 
     def _durable(self, committed: list[Committed]) -> None:
         self._unwritten -= len(committed)
+        while self._held_back and self._unwritten <= MOST_UNWRITTEN:
+            self.loop.call_soon(self._go_on, self._held_back.popleft())
         for done in committed:
             batch = done.write.token
             if not isinstance(batch, Batch):
@@ -168,22 +178,51 @@ class Runner:
 
     def _fold(self, driven: Driven, events: Iterable[Event]) -> None:
         for event in events:
-            if event.folded and not driven.broken:
-                try:
-                    asked = apply(driven.state, event, {})
-                except CannotFold as error:
-                    self.park(driven, str(error), broken=True)
-                    return
-                except Exception as error:
-                    log.exception("run %s: the fold failed at %s", driven.run_id, event.id)
-                    self.park(driven, f"the fold failed at {event.id}: {error!r}", broken=True)
-                    return
-                self.carry_out(driven, asked, event)
-                if isinstance(event, ToolStart):
-                    self.steps.started(driven, event)
+            if event.folded:
+                driven.later.append(event)
             elif isinstance(event, FlowComplete):
                 self.runs.pop(driven.run_id, None)  # not before: the same start meanwhile is this run
+        if driven.turn is None:
+            self._work(driven)
         driven.changed.notify()
+
+    def _work(self, driven: Driven) -> None:
+        """Apply the facts of a run that are due, a slice at a time, so that a long one keeps no other run waiting."""
+        try:
+            while not driven.broken and (driven.turn is not None or driven.later):
+                turn = driven.turn or begin(driven.state, driven.later[0], {})
+                over = turn is None or work(turn, SLICE)
+                driven.turn = None if over else turn
+                if turn is not None:
+                    asked, turn.commands = turn.commands, []
+                    self.carry_out(driven, asked, turn.event)
+                if not over:
+                    self._go_on_later(driven)
+                    return
+                self._applied(driven, driven.later.popleft())
+        except CannotFold as error:
+            self.park(driven, str(error), broken=True)
+        except Exception as error:
+            at = driven.later[0].id if driven.later else "-"
+            log.exception("run %s: the fold failed at %s", driven.run_id, at)
+            self.park(driven, f"the fold failed at {at}: {error!r}", broken=True)
+
+    def _applied(self, driven: Driven, event: Event) -> None:
+        if isinstance(event, ToolStart):
+            self.steps.started(driven, event)
+
+    def _go_on_later(self, driven: Driven) -> None:
+        self._sliced += 1
+        if self._unwritten > MOST_UNWRITTEN:
+            self._held_back.append(driven)  # the disk is behind: go on when it has caught up
+        else:
+            self.loop.call_soon(self._go_on, driven)
+
+    def _go_on(self, driven: Driven) -> None:
+        self._sliced -= 1
+        self._work(driven)
+        driven.changed.notify()
+        self._look_idle()
 
     def carry_out(self, driven: Driven, asked: Sequence[c.Command], event: Event) -> None:
         """Do what the fold asks for because of ``event``."""
@@ -306,7 +345,7 @@ class Runner:
             self.append(driven, lost)
 
     def _look_idle(self) -> None:
-        busy = self._unwritten or self.steps.calls or self.planning or self._box.writes or self._arrived
+        busy = self._unwritten or self.steps.calls or self.planning or self._sliced or self._box.writes or self._arrived
         if busy:
             self.idle.clear()
             return
