@@ -317,7 +317,3 @@ def bodies(node: Common) -> Iterator[tuple[str, list[Node]]]:
             pass
     if isinstance(node.on_error, OnErrorNodes):
         yield "onError", node.on_error.nodes
-
-
-for _model in (OnErrorNodes, ConditionalNode, SwitchNode, SequenceNode, ParallelNode, MapNode, FilterNode, ReduceNode):
-    _model.model_rebuild()

@@ -6,7 +6,7 @@ NOT_SUPPORTED_YET where leaving it out would be unsafe (a gate), so that nothing
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AliasChoices, BaseModel, BeforeValidator, ConfigDict, Field
@@ -133,6 +133,11 @@ class Options(_Options):
     def of(cls, given: dict[str, Any] | None) -> Options:
         """The options of a request; the same ones are read once. Raises ValidationError."""
         return _options(canonical(given)) if given else NO_OPTIONS
+
+    @cached_property
+    def key(self) -> str:
+        """What tells these options from others; ``{}`` when they are the defaults."""
+        return self.model_dump_json(exclude_defaults=True)
 
     @property
     def run_timeout(self) -> int | float | None:

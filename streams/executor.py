@@ -131,8 +131,9 @@ def outcome(
     }
     if isinstance(result, CallResult):
         told = [*warnings, *result.warnings]
-        return ToolOutput(**common, output=result.output, usage=usage_of(result.output), warnings=told)
-    return ToolError(**common, error=error_json(result))
+        output = {"output": result.output, "usage": usage_of(result.output), "warnings": told}
+        return ToolOutput.trusted({**common, **output})
+    return ToolError.trusted({**common, "error": error_json(result)})
 
 
 def usage_of(output: Json) -> dict[str, Json] | None:

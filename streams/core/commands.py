@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from ...values import Json
-from .events import FlowComplete, Told
+from .events import Announcement, FlowComplete
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class CancelTimer:
 class Announce:
     """Append for readers."""
 
-    event: Told
+    event: Announcement
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ appended for readers and never folded. On the wire an event is JSON with camelCa
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from pydantic.alias_generators import to_camel
@@ -52,6 +53,19 @@ class Event(BaseModel):
     tenant: str | None = None
     large: dict[str, dict[str, Json]] | None = None
     """JSON Pointer -> {sha256, bytes} of values that lie beside the log; null stands in their place."""
+
+    @classmethod
+    def trusted(cls, fields: dict[str, Any]) -> Self:
+        """An event of values that our own code made, without validating them again (a fifth of the time).
+
+        ``fields`` by their names in Python; those left out have their defaults.
+        """
+        made = cls.__new__(cls)
+        object.__setattr__(made, "__dict__", {**_defaults(cls), **fields})
+        object.__setattr__(made, "__pydantic_fields_set__", set(fields))
+        object.__setattr__(made, "__pydantic_extra__", None)
+        object.__setattr__(made, "__pydantic_private__", None)
+        return made
 
     def __getitem__(self, name: str) -> Json:
         """A field by its name on the wire: ``event["nodeId"]``. Raises KeyError for one it does not have."""
@@ -281,6 +295,13 @@ Told: TypeAlias = (
     | FlowComplete
 )
 AnyEvent: TypeAlias = Fact | Told
+
+
+@cache
+def _defaults(kind: type[Event]) -> dict[str, Any]:
+    fields = kind.model_fields.items()
+    return {name: info.get_default(call_default_factory=True) for name, info in fields if not info.is_required()}
+
 
 EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
 

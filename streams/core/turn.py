@@ -10,11 +10,11 @@ from typing import Any, Final, TypeVar
 from ...planner.expressions import ExpressionFailed
 from ...values import Json, parse_time
 from .commands import Announce, CancelTimer, Command, StartTimer
-from .events import SEMANTICS, VERSION, Event, Told, event_id
+from .events import SEMANTICS, VERSION, Announcement, Event, event_id
 from .program import Step
 from .state import Frame, Live, Path, RunState, Timer
 
-ToldT = TypeVar("ToldT", bound=Told)
+ToldT = TypeVar("ToldT", bound=Announcement)
 
 LAST_MS: Final = 253_402_300_799_000.0
 """The last second of the year 9999, the latest that a timestamp can name. What is due later is due then."""
@@ -69,20 +69,20 @@ class Turn:
     ) -> ToldT:
         """Append an announcement. Its id and time come from the fact, so two schedulers write the same bytes."""
         name = kind.model_fields["type"].default
-        made = kind(
-            id=event_id(self.state.run_id, node_id, item, attempt, name, *tail),
-            run_id=self.state.run_id,
-            timestamp=self.event.timestamp,
-            v=VERSION,
-            semantics=SEMANTICS,
-            plan_hash=self.state.program.hash if self.state.program else None,
-            node_id=node_id,
-            item=item or None,
-            attempt=attempt,
-            causation_id=self.event.id,
-            tenant=self.state.tenant,
-            **fields,
-        )
+        fields |= {
+            "id": event_id(self.state.run_id, node_id, item, attempt, name, *tail),
+            "run_id": self.state.run_id,
+            "timestamp": self.event.timestamp,
+            "v": VERSION,
+            "semantics": SEMANTICS,
+            "plan_hash": self.state.program.hash if self.state.program else None,
+            "node_id": node_id,
+            "item": item or None,
+            "attempt": attempt,
+            "causation_id": self.event.id,
+            "tenant": self.state.tenant,
+        }
+        made = kind.trusted(fields)
         self.commands.append(Announce(made))
         return made
 

@@ -42,6 +42,9 @@ class Driven:
     state: RunState
     row: RunRow
     changed: Signal = field(default_factory=Signal)
+    """Something of it became durable."""
+    settled: Signal = field(default_factory=Signal)
+    """It ended, or came to stand still or to move again: what waits for a result has to look."""
     result: dict[str, Json] | None = None
     parked: str | None = None
     """Why it cannot go on here; it is taken up again when the journal is opened with what it lacks."""

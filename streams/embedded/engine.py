@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pydantic_core
 import uuid_utils
 
 from ...errors import (
@@ -178,7 +179,7 @@ class Engine:
         if isinstance(plan, ir.Plan):
             plan = plan.to_json()
         text = plan if isinstance(plan, str | bytes) else _text_of(plan)
-        return self._checked(text, options.model_dump_json(exclude_defaults=True))
+        return self._checked(text, options.key)
 
     def _check_text(self, text: str | bytes, options: str) -> planning.Accepted:
         chosen = Options.model_validate_json(options)
@@ -236,7 +237,7 @@ class Engine:
         under_way = self.runner.runs.get(ident)
         if under_way is not None:
             if under_way.created is not None:
-                await self._durable(under_way.created, under_way)
+                await asyncio.shield(under_way.created)
             return self._again(under_way.row, same)
         now = self.now()
         row = RunRow(
@@ -267,7 +268,7 @@ class Engine:
         created: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         driven.created = created
         self.runner.append(driven, facts, row=row, created=created)
-        if not await self._durable(created, driven):
+        if not await asyncio.shield(created):  # a caller that gives up takes nothing back
             del self.runner.runs[ident]
             taken = self.runner.journal.run(ident)
             if taken is None:
@@ -276,16 +277,6 @@ class Engine:
             return self._again(taken, same)
         driven.created = None
         return Run(self, driven)
-
-    async def _durable(self, created: asyncio.Future[bool], driven: Driven) -> bool:
-        while not created.done():
-            if self.failure is not None:
-                raise self.failure
-            woken = asyncio.ensure_future(driven.changed.wait())
-            either: set[asyncio.Future[Any]] = {created, woken}
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            woken.cancel()
-        return created.result()
 
     def _again(self, row: RunRow, same: str) -> Run:
         if row.request_digest != same:
@@ -385,8 +376,9 @@ _UNFINISHED = frozenset({"pending", "planning", "running", "suspended", "paused"
 
 
 def _text_of(plan: Json) -> bytes:
+    """What identifies a plan given as Python data; what is no JSON is refused when it is read."""
     try:
-        return encode(plan)
+        return pydantic_core.to_json(plan, inf_nan_mode="constants")
     except (TypeError, ValueError, RecursionError):
         return b"" if plan is None else repr(type(plan)).encode()
 

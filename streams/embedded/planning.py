@@ -73,8 +73,7 @@ class Accepted:
             count = len(check.problems)
             return PlanInvalid("PLAN_INVALID", f"the plan has {count} problem{'s' * (count != 1)}", check.problems)
         plan = check.plan
-        chosen = options.model_dump_json(exclude_defaults=True)
-        later = self._once(chosen, lambda: unsupported(plan, self._tools, options))
+        later = self._once(options.key, lambda: unsupported(plan, self._tools, options))
         if later:
             return PlanInvalid("NOT_SUPPORTED_YET", "the plan needs what this release cannot run", later)
         # what the input lacks depends on its top-level names alone

@@ -51,7 +51,7 @@ class Run:
                 raise self._engine.failure
             if self._needs_someone(driven, max_wait):
                 return self._standing(driven)
-            await driven.changed.wait()
+            await driven.settled.wait()
         return driven.result
 
     def _needs_someone(self, driven: Driven, max_wait: float | None) -> bool:

@@ -245,6 +245,7 @@ class Runner:
                 row = driven.moved(status=status, updated_at=at)
         if told or row is not None:
             self.append(driven, told, row=row)
+        driven.settled.notify()
 
     def park(self, driven: Driven, reason: str, *, broken: bool = False) -> None:
         """Stop driving a run that cannot go on here; nothing of it is lost, and it can still be cancelled."""
@@ -256,6 +257,7 @@ class Runner:
         row = driven.moved(status="parked", updated_at=now, error_code="PARKED")
         self.append(driven, [] if told.id in driven.told else [told], row=row)
         driven.changed.notify()
+        driven.settled.notify()
 
     def _on_command(self, posted: list[Posted]) -> None:
         """On the writer's thread: commands of other processes."""
@@ -270,6 +272,9 @@ class Runner:
         self.idle.set()
         for driven in self.runs.values():
             driven.changed.notify()
+            driven.settled.notify()
+            if driven.created is not None and not driven.created.done():
+                driven.created.set_exception(error)
 
     # --- commands -------------------------------------------------------------------------------------------------
 
