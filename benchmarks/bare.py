@@ -1,4 +1,4 @@
-"""The bare loops that the engine is measured against: the same durability, one row a step, and no engine.
+"""The bare loops that the engine is measured against: the same durability, one JSON record a step, and no engine.
 
 A writer thread drains a queue and commits what has gathered in one transaction (WAL, ``synchronous=FULL``); each of the
 concurrent runs awaits the commit of its row before it goes on.
@@ -14,28 +14,30 @@ import threading
 import time
 from pathlib import Path
 
-RECORD = json.dumps(
-    {
-        "id": "0190f0a0-0000-7000-8000-000000000000/s5/-/1/tool-output",
-        "type": "tool-output",
-        "runId": "0190f0a0-0000-7000-8000-000000000000",
-        "timestamp": "2026-01-01T00:00:00.000000Z",
-        "v": 1,
-        "semantics": 1,
-        "planHash": "sha256:" + "0" * 64,
-        "nodeId": "s5",
-        "attempt": 1,
-        "delivery": 1,
-        "causationId": "0190f0a0-0000-7000-8000-000000000000/s4/-/1/tool-output",
-        "toolId": "step",
-        "output": {"n": 5},
-        "inputsDigest": "sha256:" + "0" * 64,
-        "startedAt": "2026-01-01T00:00:00.000000Z",
-        "executionTime": 0.01,
-    },
-    separators=(",", ":"),
-).encode()
-"""A row as long as the engine's record of a step."""
+
+def record(run: int, step: int) -> bytes:
+    """What a durable step has to write at the least: its outcome as JSON, as long as the engine's record."""
+    return json.dumps({**_RECORD, "runId": run, "output": {"n": step}}, separators=(",", ":")).encode()
+
+
+_RECORD = {
+    "id": "0190f0a0-0000-7000-8000-000000000000/s5/-/1/tool-output",
+    "type": "tool-output",
+    "runId": "0190f0a0-0000-7000-8000-000000000000",
+    "timestamp": "2026-01-01T00:00:00.000000Z",
+    "v": 1,
+    "semantics": 1,
+    "planHash": "sha256:" + "0" * 64,
+    "nodeId": "s5",
+    "attempt": 1,
+    "delivery": 1,
+    "causationId": "0190f0a0-0000-7000-8000-000000000000/s4/-/1/tool-output",
+    "toolId": "step",
+    "output": {"n": 5},
+    "inputsDigest": "sha256:" + "0" * 64,
+    "startedAt": "2026-01-01T00:00:00.000000Z",
+    "executionTime": 0.01,
+}
 
 
 class GroupCommit:
@@ -43,15 +45,15 @@ class GroupCommit:
 
     def __init__(self, path: Path, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._queue: queue.SimpleQueue[tuple[int, asyncio.Future[None]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[int, bytes, asyncio.Future[None]] | None] = queue.SimpleQueue()
         self._path = path
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
 
-    def append(self, run: int) -> asyncio.Future[None]:
+    def append(self, run: int, step: int) -> asyncio.Future[None]:
         """Durable when the future is done."""
         future: asyncio.Future[None] = self._loop.create_future()
-        self._queue.put((run, future))
+        self._queue.put((run, record(run, step), future))
         return future
 
     def close(self) -> None:
@@ -75,9 +77,11 @@ class GroupCommit:
                 going = False
             rows = [entry for entry in batch if entry is not None]
             connection.execute("BEGIN")
-            connection.executemany("INSERT INTO event (run, body) VALUES (?, ?)", [(run, RECORD) for run, _ in rows])
+            connection.executemany(
+                "INSERT INTO event (run, body) VALUES (?, ?)", [(run, body) for run, body, _ in rows]
+            )
             connection.execute("COMMIT")
-            self._loop.call_soon_threadsafe(_done, [future for _, future in rows])
+            self._loop.call_soon_threadsafe(_done, [future for _, _, future in rows])
         connection.close()
 
 
@@ -93,11 +97,11 @@ async def group_commit(path: Path, *, runs: int, steps: int, in_flight: int, wid
 
     async def run(number: int) -> None:
         async with gate:
-            for _ in range(steps // width):
+            for step in range(steps // width):
                 if width == 1:
-                    await log.append(number)
+                    await log.append(number, step)
                 else:
-                    await asyncio.gather(*(log.append(number) for _ in range(width)))
+                    await asyncio.gather(*(log.append(number, step) for _ in range(width)))
 
     began = time.perf_counter()
     await asyncio.gather(*(run(number) for number in range(runs)))

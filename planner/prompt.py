@@ -15,9 +15,6 @@ from ..tools.spec import ToolSpec
 from ..values import Json
 from .request import ABSENT, PlanRequest, shape
 
-PROMPT_VERSION: Final = "1"
-"""Part of the key of a cached plan: raised when the rules below change."""
-
 _MAX_PREVIOUS: Final = 60_000
 """Characters of the last answer that are sent back with its problems."""
 

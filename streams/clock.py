@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Protocol
-
-from ..values import format_time
 
 
 class Clock(Protocol):
@@ -61,15 +58,3 @@ class VirtualClock:
 
     def advance_to(self, ms: float) -> None:
         self._ms = max(self._ms, ms)
-
-
-def stamp(ms: float) -> str:
-    """RFC 3339 text of milliseconds since 1970, with microseconds."""
-    seconds, fraction = divmod(round(ms * 1000), 1_000_000)
-    return f"{_second(seconds)}.{fraction:06d}Z"
-
-
-@lru_cache(maxsize=64)
-def _second(seconds: int) -> str:
-    """Thousands of events a second share it."""
-    return format_time(datetime.fromtimestamp(seconds, UTC))[:19]

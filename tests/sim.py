@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dynamicflow.planner.ir import Plan
-from dynamicflow.streams.clock import stamp
 from dynamicflow.streams.core import commands as c
 from dynamicflow.streams.core import events as e
 from dynamicflow.streams.core.codec import decode_event, encode_event
 from dynamicflow.streams.core.events import SEMANTICS, VERSION, Event, event_id
 from dynamicflow.streams.core.fold import apply, claimed, outstanding
 from dynamicflow.streams.core.state import RunState, new_run
-from dynamicflow.values import Json, digest
+from dynamicflow.values import Json, digest, stamp
 
 START_MS = 1_700_000_000_000.0
 Tool = Callable[[Any, int], Json]

@@ -1,5 +1,13 @@
 """What a step can do: tools, joins between them, the registry, and the host that runs them.
 
+    decorate    @tool, create_tool; ``signature`` reads hints, ``settings`` keywords, ``conversion`` types
+    spec        a tool as data                         schema      JSON Schema; ``closed``: fields nobody declared
+    joins       output of one -> input of another      registry    tools and joins by name
+    loader      tools files                            builtin     tools that come with the package
+    call        the checks around a call               context     what a tool is told, and may raise
+    jsonable    what user code gave, as JSON
+    host        runs calls: ``entry`` is one call, ``lanes`` run async tools, ``workers`` sync ones, ``limits`` wait
+
 Names load when first used, so importing this package costs next to nothing.
 """
 

@@ -57,7 +57,7 @@ class Entry:
         """Is one, although the outcome has been delivered?"""
 
 
-class Desk(Protocol):
+class Supervisor(Protocol):
     """What lanes and workers tell the host. Every method may be called from any thread."""
 
     def begin(self, entry: Entry) -> bool:

@@ -124,7 +124,7 @@ class ToolHost:
             if thread is not threading.current_thread():
                 thread.join(max(0.0, ends - time.monotonic()))
 
-    # -- what lanes and workers tell (entry.Desk)
+    # -- what lanes and workers tell (entry.Supervisor)
 
     def begin(self, entry: Entry) -> bool:
         call = entry.call

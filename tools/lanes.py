@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from typing import Any, Final
 
-from .entry import Desk, Entry, returned
+from .entry import Entry, Supervisor, returned
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +26,8 @@ _TICKS_WITHOUT: Final = 50
 class Lane:
     """One event loop on a daemon thread. Only ``add``, ``look``, ``steal``, ``stop`` are for other threads."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
         self._loop = asyncio.new_event_loop()
         self._waiting: dict[Entry, bool] = {}
         self._running: dict[asyncio.Task[None], Entry] = {}
@@ -56,14 +56,14 @@ class Lane:
     async def _run(self, entry: Entry) -> None:
         try:
             # a dict's pop is atomic: it decides between this loop and the watch, which moves entries elsewhere
-            if not self._waiting.pop(entry, False) or not self._desk.begin(entry):
+            if not self._waiting.pop(entry, False) or not self._supervisor.begin(entry):
                 return
             call = entry.call
             try:
                 outcome = returned(await call.tool.invoke(entry.inputs, call.context, call.mode))
             except BaseException as error:  # SystemExit too: whatever a tool raises ends its call and nothing else
                 outcome = error
-            if self._desk.settle(entry, outcome) and not self._flushing:
+            if self._supervisor.settle(entry, outcome) and not self._flushing:
                 self._flushing = True
                 self._loop.call_soon(self._flush)
         finally:
@@ -73,7 +73,7 @@ class Lane:
 
     def _flush(self) -> None:
         self._flushing = False
-        self._desk.flush()
+        self._supervisor.flush()
 
     @property
     def idle(self) -> bool:

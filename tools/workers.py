@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Final
 
-from .entry import Desk, Entry, returned
+from .entry import Entry, Supervisor, returned
 
 _QUICK_S: Final = 0.0005
 """A tool whose last call took less is called many times on one wake-up."""
@@ -32,8 +32,8 @@ _BATCH: Final = 64
 class Workers:
     """A pool of daemon threads. Every method may be called from any thread."""
 
-    def __init__(self, desk: Desk, size: int) -> None:
-        self._desk = desk
+    def __init__(self, supervisor: Supervisor, size: int) -> None:
+        self._supervisor = supervisor
         self._size = size
         self._queue: deque[Entry] = deque()
         self._bell: SimpleQueue[None] = SimpleQueue()
@@ -131,7 +131,7 @@ class Workers:
         tool = call.tool
         if self._unsent >= _BATCH or not self._quick.get(tool.spec.id):
             self._flush()
-        if not self._desk.begin(entry):
+        if not self._supervisor.begin(entry):
             return
         entry.pooled = True
         try:
@@ -144,7 +144,7 @@ class Workers:
         self._unsent += 1
         self._finished += 1
         self._quick[tool.spec.id] = time.monotonic() - entry.began < _QUICK_S
-        if not self._desk.settle(entry, outcome):
+        if not self._supervisor.settle(entry, outcome):
             with self._lock:
                 entry.pooled = False
                 self._stuck -= entry.abandoned
@@ -154,7 +154,7 @@ class Workers:
 
         async def main() -> Any:
             entry.loop, entry.task = asyncio.get_running_loop(), asyncio.current_task()
-            if not self._desk.is_open(entry):
+            if not self._supervisor.is_open(entry):
                 raise asyncio.CancelledError
             return await awaitable
 
@@ -163,4 +163,4 @@ class Workers:
 
     def _flush(self) -> None:
         self._unsent = 0
-        self._desk.flush()
+        self._supervisor.flush()

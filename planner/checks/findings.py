@@ -14,8 +14,6 @@ from ...values import Json, pointer
 Path = tuple[str | int, ...]
 """Keys and indexes into the canonical plan; a JSON Pointer when reported."""
 
-WARN_MAY_RELAX: Final = frozenset({"UNKNOWN_INPUT_FIELD", "INPUT_TYPE_MISMATCH", "MISSING_REQUIRED_INPUT"})
-"""Codes that ``validation: "warn"`` of a node turns into warnings (canonical.md §2)."""
 _MOST_OPTIONS: Final = 50
 """Names listed in one problem; a plan may have 5 000."""
 _MOST_COMPARED: Final = 5_000_000

@@ -224,11 +224,6 @@ def find_field(variant: str, name: str) -> Field | None:
     return _BY_NAME[variant].get(name)
 
 
-def field_of(variant: str, name: str) -> Field:
-    """The field of that canonical name."""
-    return _OF[variant][name]
-
-
 def by_name(fields: Iterable[Field]) -> dict[str, Field]:
     """Fields under their name and their aliases."""
     return {name: field for field in fields for name in (field.name, *field.aliases)}

@@ -10,7 +10,9 @@ from typing import Final
 
 from ...errors import DynamicFlowError, JournalError, PlanningFailed, Problem
 from ...values import Json
+from ..core.result import run_error
 from .output import document, err
+from .stdout import Unwritable
 
 REJECTED: Final = 2
 NOT_ENDED: Final = 3
@@ -42,7 +44,7 @@ def error_json(
     """An error as it stands in a result record; ``more`` goes into its details."""
     told: list[Json] = [problem.to_json() for problem in problems]
     details = {"problems": told, **more} if told or more else None
-    return {"code": code, "message": message, "nodeId": None, "item": None, "details": details}
+    return run_error(code, message, details)
 
 
 def tell_interrupted(*, json_out: bool) -> int:
@@ -60,8 +62,9 @@ def tell(error: Exception, *, json_out: bool, debug: bool = False) -> int:
         return _told(error.code, error.message, error.problems, code, json_out, more)
     if hasattr(error, "format_message"):  # typer's: a wrong option, a missing argument
         return _usage(error, json_out)
-    if type(error).__name__ == "Abort":
-        return INTERRUPTED
+    if isinstance(error, Unwritable):
+        message = f"standard output cannot be written: {error}; what was recorded is kept"
+        return _told("OUTPUT_UNWRITABLE", message, (), UNUSABLE, False)
     if isinstance(error, OSError) and error.filename is not None:
         message = f"{error.filename}: {error.strerror}; check the path and its rights"
         return _told("USAGE", message, (), REJECTED, json_out)

@@ -7,17 +7,17 @@ import time
 from dataclasses import dataclass
 
 from ...errors import RunNotFound
-from ...values import Json
-from ..clock import SystemClock, stamp
+from ...values import Json, stamp
+from ..clock import SystemClock
 from ..core.derive import Deriver
 from ..core.events import Event
 from ..core.fold import needs
-from ..core.graph import result_record
+from ..core.result import needs_someone, run_error, standing_record
 from ..core.state import ENDED, RunState
+from ..embedded.journal import Log
 from ..embedded.owner import owner_of
 from ..embedded.reader import SqliteReader
-from ..embedded.replay import LogReader, event_at
-from ..embedded.run import uncertain
+from ..embedded.replay import event_at
 
 WAITING = frozenset({"suspended", "paused", "parked"})
 _OWNER_SECONDS = 1.0
@@ -38,7 +38,7 @@ class Seen:
 class Follower:
     """A reader's place in a run's log, and the fold of what it has read so far."""
 
-    def __init__(self, log: LogReader, run_id: str) -> None:
+    def __init__(self, log: Log, run_id: str) -> None:
         self.run_id = run_id
         self._log, self._deriver, self._position, self._number = log, Deriver(run_id), 0, 0
         self.completed = False
@@ -71,39 +71,10 @@ class Follower:
         return None if live is None or live.items is None else len(live.items)
 
 
-def standing(follower: Follower, *, parked: str | None = None, now_ms: float | None = None) -> dict[str, Json]:
+def standing(follower: Follower, *, parked: str | None = None) -> dict[str, Json]:
     """The result record of a run that has ended, or how it stands; ``parked`` says why it cannot go on."""
     state = follower.state
-    if state.result is not None:
-        return state.result
-    status = "parked" if parked is not None else state.public_status
-    now = stamp(SystemClock().now_ms() if now_ms is None else now_ms)
-    record = result_record(state, now, status, None)
-    if parked is not None:
-        record["error"] = error_of("PARKED", parked)
-    due = min((timer.due_ms for timer in state.timers.values()), default=None)
-    record["metadata"]["waitsUntil"] = None if due is None else stamp(due)
-    record["metadata"]["uncertain"] = uncertain(state)
-    return record
-
-
-def error_of(code: str, message: str) -> dict[str, Json]:
-    """An error of a run that is no step's."""
-    return {"code": code, "message": message, "nodeId": None, "item": None, "details": None}
-
-
-def needs_someone(state: RunState, now_ms: float, max_wait: float | None) -> bool:
-    """Whether a run goes on only when a person acts, or after more than ``max_wait`` seconds."""
-    status = state.public_status
-    if status in ("parked", "paused"):
-        return True
-    if status != "suspended":
-        return False
-    timers = state.timers.values()
-    if any(timer.kind == "deadline" and timer.node_id is not None for timer in timers):
-        return True
-    due = min((timer.due_ms for timer in timers), default=None)
-    return due is not None and max_wait is not None and due - now_ms > max_wait * 1000
+    return state.result or standing_record(state, stamp(SystemClock().now_ms()), parked=parked)
 
 
 class Watch:
@@ -149,7 +120,7 @@ class Watch:
         if owner_of(self.path) is not None or self.reader.count(self.run_id) > self.follower.records:
             return None
         record = standing(self.follower)
-        record["error"] = error_of("NOT_DRIVEN", f"no process drives this run now; {go_on(self.path, self.run_id)}")
+        record["error"] = run_error("NOT_DRIVEN", f"no process drives this run now; {go_on(self.path, self.run_id)}")
         return record
 
 

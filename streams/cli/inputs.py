@@ -16,8 +16,10 @@ from ...tools.registry import ToolRegistry
 from ...tools.spec import Tool
 from ...values import MAX_VALUE_BYTES, Json, NotJson, decode
 from ..embedded.planning import options_of
+from .stdout import set_aside
 
 _STDIN: Final = "-"
+_DEEPEST: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,11 @@ class Toolset:
 
 
 def load_tools(paths: Sequence[str]) -> Toolset:
-    """Tools and joins of Python files; one that two files share counts once. Raises UsageError."""
+    """Tools and joins of Python files; one that two files share counts once. Raises UsageError.
+
+    What they print, now or later, goes to standard error.
+    """
+    set_aside()
     made = Toolset()
     for path in paths:
         loaded = load_tools_file(path)
@@ -101,6 +107,8 @@ def _value(text: str) -> Json:
 
 
 def _put(into: dict[str, Json], path: list[str], value: Json, pair: str) -> None:
+    if len(path) > _DEEPEST:
+        raise UsageError("INVALID_OPTION", f"--option {pair[:60]!r}…: a name of {len(path)} parts; no option has so many")
     for part in path[:-1]:
         into = into.setdefault(part, {})
         if not isinstance(into, dict):
@@ -115,8 +123,24 @@ def read_labels(pairs: Sequence[str]) -> dict[str, str]:
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise UsageError("USAGE", f"--label {pair!r}: expected NAME=TEXT")
-        labels[name] = text
+        labels[well_formed(name, "--label")] = well_formed(text, "--label")
     return labels
+
+
+def prompted(text: str) -> str:
+    """The prompt itself. Raises UsageError for one that says nothing."""
+    if not text.strip():
+        raise UsageError("USAGE", "--prompt is empty; say in a sentence or two what is to be done")
+    return well_formed(text, "--prompt")
+
+
+def well_formed(text: str, option: str) -> str:
+    """The text itself. Raises UsageError where it was not UTF-8 on the command line: it goes into records."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("USAGE", f"{option} {text[:60]!a} is not UTF-8; check the encoding it comes in") from error
+    return text
 
 
 def read_item(text: str) -> tuple[int, ...]:

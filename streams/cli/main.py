@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Final, Literal
+from typing import Annotated, Literal
 
 import typer
+
+from . import stdout
+from .defaults import DB
 
 app = typer.Typer(
     help="A prompt becomes a plan you can read and bound; the plan runs, and its run can be rebuilt from its log.",
@@ -22,8 +24,6 @@ app = typer.Typer(
         "3 waits for a person or a time; 4 journal or endpoint unusable; 130 interrupted."
     ),
 )
-
-DB: Final = "runs.db"
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
 Db = Annotated[str, typer.Option("--db", envvar="DYNAMICFLOW_DB", metavar="FILE", help="The journal of the runs.")]
@@ -261,12 +261,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     _quiet(debug)
     try:
         code = app(given, standalone_mode=False, prog_name="dynamicflow")
-        sys.stdout.flush()
+        stdout.flush()
         return code if isinstance(code, int) else 0
-    except BrokenPipeError:  # the reader of the pipe has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         from .errors import tell_interrupted
 
         return tell_interrupted(json_out=json_out and "events" not in own)
@@ -274,3 +271,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         from .errors import tell
 
         return tell(error, json_out=json_out, debug=debug)
+    finally:
+        if argv is not None:  # called inside another program; else what lingers of users' code stays set aside
+            stdout.give_back()

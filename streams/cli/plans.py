@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ...errors import UsageError
 from ...planner.check import Check, check_plan
 from ...planner.inspection import inspect_plan
 from ...planner.mermaid import mermaid as flowchart
@@ -18,7 +17,7 @@ from ...planner.request import ABSENT
 from ...tools.registry import ToolRegistry
 from ...values import Json
 from .errors import REJECTED, show_problems
-from .inputs import json_argument, load_tools, read_bytes, read_options
+from .inputs import json_argument, load_tools, prompted, read_bytes, read_options, well_formed
 from .output import document, err, out, pretty, text
 from .view import duration_text
 
@@ -38,14 +37,12 @@ def plan_command(
     json_out: bool,
 ) -> int:
     """Raises PlanningFailed, UsageError."""
-    if not prompt.strip():
-        raise UsageError("USAGE", "--prompt is empty; say in a sentence or two what is to be done")
     registry = load_tools(tools).registry
     request = PlanRequest(
-        prompt=prompt,
+        prompt=prompted(prompt),
         tools=registry.specs,
         joins=tuple(registry.joins.values()),
-        model=model,
+        model=None if model is None else well_formed(model, "--model"),
         options=read_options(options, option),
         input=ABSENT if given is None else json_argument(given, "--input"),
     )

@@ -13,8 +13,9 @@ from ..embedded.reader import SqliteReader
 from ..embedded.replay import rebuild, state_json
 from .errors import exit_code, show_problems
 from .following import Follower, Seen, Watch, go_on, no_run, standing
-from .output import document, err, out, pretty, text
+from .output import document, err, one_line, out, pretty, text
 from .report import report
+from .stdout import reader_gone
 from .view import between, view_for_people
 
 STATUSES: Final = (
@@ -68,14 +69,14 @@ def _table(rows: Sequence[RunRow]) -> None:
 
     if not out().is_terminal:
         for row in rows:
-            text("\t".join((row.run_id, row.status, row.created_at, row.name.replace("\t", " ").replace("\n", " "))))
+            text("\t".join((row.run_id, row.status, row.created_at, one_line(row.name).replace("\t", " "))))
         return
     table = Table("run", "status", "name", "created", "took", box=None, header_style="bold")
     for row in rows:
         style = "green" if row.status == "completed" else "red" if row.status in ("failed", "rejected") else "yellow"
         created = row.created_at[:19].replace("T", " ")
         took = between(row.created_at, row.completed_at)
-        table.add_row(Text(row.run_id), Text(row.status, style=style), Text(row.name), created, took)
+        table.add_row(Text(row.run_id), Text(row.status, style=style), Text(one_line(row.name)), created, took)
     out().print(table)
 
 
@@ -116,6 +117,8 @@ def events_command(db: str, run_id: str, *, follow: bool, after: int, raw: bool,
             for seen in watch.follower.more():
                 if seen.number >= after and not (raw and seen.derived):
                     _event(seen, json_out)
+                if reader_gone():
+                    return 0
             if not follow or watch.follower.completed:
                 return 0
             watch.wait(_WAIT_S)

@@ -15,15 +15,16 @@ import uuid_utils
 from ...errors import DynamicFlowError, JournalError, UsageError
 from ...planner.options import Options
 from ...values import Json, NotJson, decode
+from ..core.result import run_error
 from ..core.state import ENDED
 from ..embedded.engine import Engine
 from ..embedded.inbox import await_reply, post
 from ..embedded.owner import Owner, owner_of
-from ..embedded.run import Run, uncertain
+from ..embedded.run import Run
+from .defaults import DB
 from .errors import INTERRUPTED, exit_code
-from .following import Follower, Watch, error_of, go_on, no_run, standing
-from .inputs import Toolset, json_argument, load_tools, read_bytes, read_labels, read_options
-from .main import DB
+from .following import Follower, Watch, go_on, no_run, standing
+from .inputs import Toolset, json_argument, load_tools, prompted, read_bytes, read_labels, read_options, well_formed
 from .output import document, err
 from .report import report
 from .view import View, view_for_people
@@ -111,11 +112,13 @@ def read_request(asked: Request) -> Job:
         what = read_bytes(asked.plan, "the plan")
     if what is None and asked.run_id is None:
         raise UsageError("USAGE", "name what to run: --prompt TEXT or --plan FILE (or --run-id, to go on with a run)")
-    if isinstance(what, str) and not what.strip():
-        raise UsageError("USAGE", "--prompt is empty; say in a sentence or two what is to be done")
+    if isinstance(what, str):
+        prompted(what)
     if asked.plan == "-" and asked.input == "@-":
         raise UsageError("USAGE", "standard input can be the plan or the input, not both")
     options = read_options(asked.options, asked.option)
+    if asked.run_id == "":  # an unset shell variable, most likely: the run would be another one every time
+        raise UsageError("INVALID_RUN_ID", "--run-id is empty; give it a name, or leave the option out")
     run_id = asked.run_id or options.workflow_id
     db = asked.db if asked.db is not None else DB if run_id is not None else None
     return Job(
@@ -124,7 +127,7 @@ def read_request(asked: Request) -> Job:
         toolset=load_tools(asked.tools),
         db=db,
         run_id=run_id or str(uuid_utils.uuid7()),
-        model=asked.model,
+        model=None if asked.model is None else well_formed(asked.model, "--model"),
         options=options,
         labels=read_labels(asked.label),
         max_wait=asked.max_wait,
@@ -223,9 +226,6 @@ async def _last_look(record: dict[str, Json], follower: Follower, run: Run, view
     """The announcements that follow the last fact are written a moment after it."""
     loop = asyncio.get_running_loop()
     until = loop.time() + 1.0
-    if record["status"] == "suspended":
-        follower.more()
-        record["metadata"]["uncertain"] = uncertain(follower.state)
     while view is not None and run.rejected is None and record["status"] in ENDED:
         view.show(follower.more(), follower.state)
         if follower.completed or loop.time() > until:
@@ -240,7 +240,7 @@ def _interrupted(follower: Follower, job: Job) -> dict[str, Json]:
         told = "it ran in memory and is gone; with --db FILE --run-id ID the same command goes on with it"
     else:
         told = go_on(job.db, job.run_id)
-    record["error"] = error_of("INTERRUPTED", told)
+    record["error"] = run_error("INTERRUPTED", told)
     return record
 
 

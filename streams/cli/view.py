@@ -10,7 +10,7 @@ from ...planner import ir
 from ...values import Json, parse_time
 from ..core.state import RunState
 from .following import Seen
-from .output import err
+from .output import err, one_line
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -95,7 +95,7 @@ class Board:
         return self._moved(step, seen) if step is not None else None
 
     def _lay_out(self, plan: ir.Plan) -> None:
-        self.title = plan.metadata.name
+        self.title = one_line(plan.metadata.name)
         self.top = [self._place(node) for node in plan.nodes]
 
     def _place(self, node: ir.Node) -> StepView:
@@ -225,7 +225,7 @@ class LiveView:
 
 
 def _line(step: StepView) -> str:
-    return "  ".join(part for part in _parts(step) if part)
+    return one_line("  ".join(part for part in _parts(step) if part))
 
 
 def _parts(step: StepView) -> Iterator[str]:

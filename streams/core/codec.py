@@ -116,10 +116,15 @@ def _expand(made: dict[str, Json], pointer: str) -> Iterator[str]:
 def decode_event(record: bytes) -> Event:
     """The event of a record. Raises NotJson for bytes that are none; what it does not know becomes UnknownEvent."""
     try:
-        # What is in a log has passed the door; this reads it in a quarter of the door's time.
-        made = pydantic_core.from_json(record, allow_inf_nan=False)
-    except ValueError:
-        made = decode(record, max_nesting=MAX_RECORD_NESTING)  # deeper than that parser goes, or no JSON: it says why
+        # What is in a log has passed the door; this reads it in a third of the door's time.
+        return EVENT.validate_json(record)
+    except ValidationError:
+        return _unusual(record)
+
+
+def _unusual(record: bytes) -> Event:
+    """Deeper than the fast parser goes, of a type or shape that this version does not know, or no JSON at all."""
+    made = decode(record, max_nesting=MAX_RECORD_NESTING)
     if not isinstance(made, dict):
         raise NotJson("an event is an object")
     try:

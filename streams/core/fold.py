@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ...planner.options import Options
-from ...values import Json, decode
+from ...values import Json, decode, time_ms
 from . import collections, events, graph, leaves, lifecycle, owners
 from .commands import Command, Dispatch, Plan, StartTimer
 from .events import SEMANTICS, Event
@@ -151,7 +151,7 @@ def _plan_published(turn: Turn, event: events.PlanPublished) -> bool:
     turn.announce(events.FlowStart, None, (), metadata={"name": state.program.plan.metadata.name})
     limit = state.options.run_timeout
     if limit is not None:
-        turn.start_timer("deadline/-/-", "deadline", graph.time_ms(state.started_at) + min(limit, LAST_MS))
+        turn.start_timer("deadline/-/-", "deadline", time_ms(state.started_at) + min(limit, LAST_MS))
     graph.begin(turn)
     return True
 

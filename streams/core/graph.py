@@ -8,13 +8,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ...planner.expressions import ExpressionFailed, truthy
-from ...values import Json, parse_time
+from ...values import Json
 from . import lifecycle
 from .commands import Publish
 from .events import EdgeTaken, FlowComplete, NodeSkipped
 from .program import Edge, Getter, Step
-from .state import EndStatus, Frame, RunState
+from .result import result_record
+from .state import EndStatus, Frame
 from .turn import Turn, error_record
+from .weigh import fault_of
 
 SATISFIED, DEAD = 1, 2
 
@@ -178,6 +180,11 @@ def finish(turn: Turn) -> None:
         error = error_record("EXPRESSION_FAILED", f"the plan's output: {failed.message}", None, (), 1, at)
         end_run(turn, "failed", error)
         return
+    fault = fault_of(turn, output)
+    if fault is not None:
+        code, message = fault
+        end_run(turn, "failed", error_record(code, f"the plan's output: {message}", None, ()))
+        return
     end_run(turn, "partial" if partial else "completed", state.first_error, output)
 
 
@@ -214,44 +221,3 @@ def end_run(turn: Turn, status: EndStatus, error: dict[str, Json] | None, output
         total_execution_time=state.result["metadata"]["duration"],
     )
     turn.commands.append(Publish(done))
-
-
-def result_record(
-    state: RunState, at: str, status: str, error: dict[str, Json] | None, output: Json = None
-) -> dict[str, Json]:
-    """The result record of canonical.md §5, as of the moment ``at``; of a run that has not ended, how it stands."""
-    phases = state.top.phases
-    steps = state.program.steps.values() if state.program else ()
-    outer = [step for step in steps if step.id in phases]
-    started = state.started_at or at
-    return {
-        "runId": state.run_id,
-        "status": status,
-        "output": output,
-        "nodes": {step.id: state.top.outputs.get(step.id) for step in outer if phases[step.id] == "completed"},
-        "error": None
-        if error is None
-        else {key: error[key] for key in ("code", "message", "nodeId", "item", "details")},
-        "metadata": {
-            "name": state.program.plan.metadata.name if state.program else None,
-            "planHash": state.program.hash if state.program else None,
-            "startedAt": state.started_at,
-            "completedAt": at if state.end is not None else None,
-            "duration": round(time_ms(at) - time_ms(started), 3),
-            "stepCount": state.steps_done,
-            "toolsExecuted": list(state.tools_used),
-            "tokensUsed": state.tokens,
-            "costUsd": None,
-            "skipped": [step.id for step in outer if phases[step.id] == "skipped"],
-            "failed": [step.id for step in outer if phases[step.id] == "failed"],
-            "degraded": False,
-        },
-    }
-
-
-def time_ms(timestamp: str) -> float:
-    """Milliseconds since 1970 of an event's timestamp."""
-    moment = parse_time(timestamp)
-    if moment is None:
-        raise ValueError(f"not a time: {timestamp!r}")
-    return moment.timestamp() * 1000

@@ -6,13 +6,14 @@ import hashlib
 
 from ...planner.expressions import ExpressionFailed
 from ...planner.ir import Retry
-from ...values import Json, duration_ms, parse_time
+from ...values import Json, duration_ms, parse_time, stamp
 from .commands import Dispatch, JoinInput
 from .events import InputRequested
 from .lifecycle import complete, fail
 from .program import Step
 from .state import Frame, Live, RunState, step_key
 from .turn import LAST_MS, Kind, NodeFailed, Turn, error_record, path_text, shown
+from .weigh import fault_of
 
 UNTIL_AT_MOST_MS = 366 * 86_400_000
 """How far away an ``until`` may be that names no timeout (canonical.md §2)."""
@@ -56,6 +57,8 @@ def dispatch(turn: Turn, live: Live) -> None:
     """Hand the step out; a failure of its expressions is its failure."""
     try:
         command = dispatch_of(turn.state, live)
+        if (fault := fault_of(turn, command.inputs)) is not None:
+            raise NodeFailed("TOOL_INPUT_INVALID", f"the inputs of {live.step.id}: {fault[1]}")
     except (ExpressionFailed, NodeFailed) as failed:
         live.status = "running"
         fail(turn, live, turn.error_of(failed, live.step.id, live.frame.path, live.attempt))
@@ -241,17 +244,9 @@ def _uncertain(turn: Turn, live: Live) -> None:
         key=f"{turn.state.run_id}/{step.id}/{path_text(path)}",
         subject="UNCERTAIN_OUTCOME",
         message=message,
-        expires_at=_time_text(due),
+        expires_at=stamp(due),
         inputs_digest=live.inputs_digest,
     )
-
-
-def _time_text(due_ms: float) -> str:
-    from datetime import UTC, datetime
-
-    from ...values import format_time
-
-    return format_time(datetime.fromtimestamp(due_ms / 1000, UTC))
 
 
 # --- wait -------------------------------------------------------------------------------------------------------

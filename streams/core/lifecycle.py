@@ -17,10 +17,14 @@ from .commands import CancelStep
 from .events import NodeError
 from .program import Step
 from .state import Frame, Live, step_key
-from .turn import NodeFailed, Turn, error_record, owner_of, path_text
+from .turn import NodeFailed, Turn, error_record, owner_of, path_text, shown
+from .weigh import fault_of
 
 OWN_TIMEOUT = frozenset({"tool", "llm", "subflow", "wait", "value"})
 """Kinds whose ``timeout`` is not a timer of the fold: steps are timed where they run, a wait reads it itself."""
+
+COMPOSING = frozenset({"value", "map", "forEach", "flatMap", "parallel", "reduce", "for", "times"})
+"""Kinds that make a value of others; the rest hand on what a tool or one of their nodes gave."""
 
 
 def guarded(turn: Turn, live: Live, call: Callable[..., None], *arguments: Any) -> None:
@@ -68,8 +72,14 @@ def body_done(turn: Turn, owner: Live, key: str, frame: Frame, output: Json) -> 
 
 
 def complete(turn: Turn, live: Live, output: Json) -> None:
-    """The node has its output."""
+    """The node has its output. One that the fold composed and that is too large, or too deep, is its failure."""
     step, frame = live.step, live.frame
+    if step.kind in COMPOSING or live.status == "recovering":
+        fault = fault_of(turn, output)
+        if fault is not None:
+            code, message = fault
+            fail(turn, live, error_record(code, f"{step.id}: {message}", step.id, frame.path, live.attempt))
+            return
     turn.cancel_timer(live.timer)
     del frame.live[step.id]
     frame.phases[step.id] = "completed"
@@ -188,5 +198,5 @@ def timed_out(turn: Turn, live: Live) -> None:
     """The node's own time is over."""
     live.timer = None
     limit = live.step.node.timeout
-    message = "the node did not end in time" if limit is None else f"the node did not end within {limit:g} ms"
+    message = "the node did not end in time" if limit is None else f"the node did not end within {shown(limit)} ms"
     fail(turn, live, error_record("TIMEOUT", message, live.step.id, live.frame.path, live.attempt))

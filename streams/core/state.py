@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
 from ...planner.ir import Retry
 from ...planner.options import NO_OPTIONS, Options
@@ -254,8 +254,3 @@ def new_run(run_id: str) -> RunState:
 def step_key(live: Live) -> tuple[str, Path]:
     """What identifies a step within its run."""
     return live.step.id, live.frame.path
-
-
-def sort_key(value: Any) -> Any:
-    """For ordering paths of different lengths."""
-    return (len(value), value)

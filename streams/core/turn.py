@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from ...planner.expressions import ExpressionFailed
-from ...values import Json, parse_time
+from ...values import Json, time_ms
 from .commands import Announce, CancelTimer, Command, StartTimer
 from .events import SEMANTICS, VERSION, Announcement, Event, event_id
 from .program import Step
@@ -54,6 +54,8 @@ class Turn:
     deciders: list[Live] = field(default_factory=list)
     trace: list[tuple[str, str, Path, dict[str, Json]]] | None = None
     """(event type, node, item, fields) of what happened, for readers; None when nobody reads."""
+    weights: dict[int, tuple[int, int, Json]] = field(default_factory=dict)
+    """Identity of a large container -> (bytes, levels, the container, kept so that its identity stays its own)."""
 
     def later(self, call: Callable[..., None], *arguments: Any) -> None:
         self.agenda.append((call, *arguments))
@@ -93,10 +95,7 @@ class Turn:
     @property
     def now_ms(self) -> float:
         """The fact's time, in milliseconds since 1970."""
-        moment = parse_time(self.event.timestamp)
-        if moment is None:
-            raise ValueError(f"event {self.event.id} has no time: {self.event.timestamp!r}")
-        return moment.timestamp() * 1000
+        return time_ms(self.event.timestamp)
 
     def in_ms(self, length: int | float) -> float:
         """The moment ``length`` milliseconds from now, however large an integer it is."""

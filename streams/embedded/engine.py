@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import socket
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
@@ -33,19 +34,20 @@ from ...planner.check import Check, check_plan
 from ...planner.options import NO_OPTIONS, Options
 from ...tools.joins import Join
 from ...tools.registry import ToolRegistry
-from ...values import RUN_ID, Json, NotJson, digest, encode, plain
-from ..clock import Clock, SystemClock, stamp
+from ...values import RUN_ID, Json, NotJson, digest, encode, plain, stamp
+from ..clock import Clock, SystemClock
 from ..core import commands as c
 from ..core import events as e
 from ..core.codec import decode_event
 from ..core.events import SEMANTICS, VERSION, Event, event_id
+from ..core.result import rejected_record
 from ..core.state import ENDED, new_run
 from . import planning, replay
 from .desk import Desk
 from .driven import Driven
 from .journal import Journal, RunRow
 from .memory import MemoryJournal
-from .run import Run, rejected_record
+from .run import Run
 from .runner import JournalOf, Runner
 from .sqlite import SqliteJournal
 from .steps import Toolbox
@@ -76,6 +78,7 @@ class Engine:
         self._runner: Runner | None = None
         self._desk = Desk(self)
         self._controls = 0
+        self._life = secrets.token_hex(4)  # in a container every process has the same name and number
         self._checked = lru_cache(maxsize=256)(self._check_text)
 
     @classmethod
@@ -165,10 +168,6 @@ class Engine:
         """The clock's time as events carry it."""
         return stamp(self.clock.now_ms())
 
-    @staticmethod
-    def stamp(ms: float) -> str:
-        return stamp(ms)
-
     # --- starting ---------------------------------------------------------------------------------------------------
 
     def check(self, plan: Json | ir.Plan, *, options: Options | None = None) -> Check:
@@ -236,8 +235,8 @@ class Engine:
         same = digest({**request, "runId": None})
         under_way = self.runner.runs.get(ident)
         if under_way is not None:
-            if under_way.created is not None:
-                await asyncio.shield(under_way.created)
+            if under_way.created is not None and not await asyncio.shield(under_way.created):
+                return self._again(self._taken(ident), same)
             return self._again(under_way.row, same)
         now = self.now()
         row = RunRow(
@@ -269,14 +268,16 @@ class Engine:
         driven.created = created
         self.runner.append(driven, facts, row=row, created=created)
         if not await asyncio.shield(created):  # a caller that gives up takes nothing back
-            del self.runner.runs[ident]
-            taken = self.runner.journal.run(ident)
-            if taken is None:
-                message = f"run {ident} is there and is not; restore the journal from a backup"
-                raise JournalError("JOURNAL_CORRUPT", message)
-            return self._again(taken, same)
+            return self._again(self._taken(ident), same)
         driven.created = None
         return Run(self, driven)
+
+    def _taken(self, ident: str) -> RunRow:
+        """The row of the run that had the id before."""
+        row = self.runner.journal.run(ident)
+        if row is None:
+            raise JournalError("JOURNAL_CORRUPT", f"run {ident} is there and is not; restore the journal from a backup")
+        return row
 
     def _again(self, row: RunRow, same: str) -> Run:
         if row.request_digest != same:
@@ -308,10 +309,12 @@ class Engine:
         """Rebuild a run from its log and go on with it where it stopped."""
         rebuilt = replay.rebuild(self.runner.journal, row.run_id)
         driven = Driven(rebuilt.state, row, told=frozenset(rebuilt.told), inline_bytes=rebuilt.bytes_read)
+        if rebuilt.untold:
+            self.runner.append(driven, list(rebuilt.untold.values()))
         if rebuilt.state.end is not None:
             driven.result = rebuilt.state.result
             if row.status not in ENDED:
-                self._tell_end(driven, rebuilt)
+                self._tell_end(driven)
             return driven
         reason = rebuilt.stopped or (self._cannot_run(driven) if self._drive else None)
         self.runner.runs[row.run_id] = driven
@@ -321,11 +324,8 @@ class Engine:
             self.runner.take_up(driven)
         return driven
 
-    def _tell_end(self, driven: Driven, rebuilt: replay.Rebuilt) -> None:
-        """The facts say it has ended, but the process died before it was announced: announce what is missing."""
-        for event in replay.announcements(self.runner.journal, driven.run_id):
-            if event.id not in rebuilt.told:
-                self.runner.append(driven, [event])
+    def _tell_end(self, driven: Driven) -> None:
+        """The facts say it has ended, but the process died before its index said so."""
         ended = (driven.state.result or {}).get("metadata", {}).get("completedAt")
         row = driven.moved(status=driven.state.end, updated_at=ended, completed_at=ended)
         self.runner.append(driven, [], row=row)
@@ -362,14 +362,18 @@ class Engine:
             fact = planning.failed(driven.run_id, failed, self.now())
         self.runner.planned(driven, fact)
 
-    def append(self, driven: Driven, fact: Event) -> None:
-        """Queue a control fact of a run."""
-        self.runner.append(driven, [fact])
+    async def ask(self, driven: Driven, control: Event) -> None:
+        """Record a control fact of a run; durable and applied on return. Raises JournalError when it cannot be."""
+        self.runner.append(driven, [control])
+        while control.id not in driven.state.controls and driven.state.end is None and not driven.broken:
+            if self.failure is not None:
+                raise self.failure
+            await driven.changed.wait()
 
     def next_control(self) -> str:
         """Tells one control request of this process from another."""
         self._controls += 1
-        return f"{socket.gethostname()}.{os.getpid()}.{self._controls}"
+        return f"{socket.gethostname()}.{os.getpid()}.{self._life}.{self._controls}"
 
 
 _UNFINISHED = frozenset({"pending", "planning", "running", "suspended", "paused", "parked", "cancelling"})

@@ -16,8 +16,8 @@ from ...planner.options import Options
 from ...planner.planning import PlanRequest, make_plan, planner_for
 from ...tools.joins import Join
 from ...tools.spec import ToolSpec
-from ...values import Json, pointer
-from ..clock import Clock, stamp
+from ...values import Json, pointer, stamp
+from ..clock import Clock
 from ..core import commands as c
 from ..core import events as e
 from ..core.events import SEMANTICS, VERSION, event_id

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 from ...errors import JournalError, Problem, RunNotFound
 from ...values import Json, NotJson, digest
@@ -13,16 +11,7 @@ from ..core.commands import Announce
 from ..core.events import Event, RunParked
 from ..core.fold import CannotFold, apply, needs
 from ..core.state import RunState, new_run
-
-
-class LogReader(Protocol):
-    """What both the owner's journal and a reader in another process can do."""
-
-    def read(self, run_id: str, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
-        """(position, record) of a run, ascending."""
-
-    def load(self, digests: Iterable[str]) -> Mapping[str, bytes]:
-        """Large values by SHA-256."""
+from .journal import Log
 
 
 @dataclass(slots=True)
@@ -33,6 +22,8 @@ class Rebuilt:
     records: int = 0
     told: set[str] = field(default_factory=set)
     """Ids of the announcements in the log."""
+    untold: dict[str, Event] = field(default_factory=dict)
+    """Announcements that the facts lead to and the log lacks: the process died between the two."""
     stopped: str | None = None
     """Why the fold could not go on, if it could not; the state is then that of the last good position."""
     problems: list[Problem] = field(default_factory=list)
@@ -45,10 +36,9 @@ class Rebuilt:
         return digest(self.state.to_json())
 
 
-def rebuild(log: LogReader, run_id: str, *, at: int | None = None, verify: bool = False) -> Rebuilt:
+def rebuild(log: Log, run_id: str, *, at: int | None = None, verify: bool = False) -> Rebuilt:
     """Fold the first ``at`` records of a run, or all. Raises RunNotFound, JournalError for a damaged record."""
     made = Rebuilt(new_run(run_id))
-    expected: dict[str, bytes] = {}
     for index, (position, record) in enumerate(log.read(run_id)):
         if at is not None and index >= at:
             break
@@ -58,7 +48,8 @@ def rebuild(log: LogReader, run_id: str, *, at: int | None = None, verify: bool 
         if not event.folded:
             made.told.add(event.id)
             if verify:
-                _compare(made, expected.pop(event.id, None), record, event)
+                _compare(made, record, event)
+            made.untold.pop(event.id, None)
             continue
         if made.stopped is not None:
             continue
@@ -67,14 +58,15 @@ def rebuild(log: LogReader, run_id: str, *, at: int | None = None, verify: bool 
         except CannotFold as error:
             made.stopped = str(error)
             continue
-        if verify:
-            told = (command.event for command in asked if isinstance(command, Announce))
-            expected.update((one.id, encode_event(one).record) for one in told)
+        for command in asked:
+            if isinstance(command, Announce):
+                made.untold[command.event.id] = command.event
     if not made.records:
         raise no_such_run(run_id)
     if verify and at is None and made.stopped is None:
         made.problems += [
-            Problem("ANNOUNCEMENT_MISSING", name, "the facts lead to it, but it is not in the log") for name in expected
+            Problem("ANNOUNCEMENT_MISSING", name, "the facts lead to it, but it is not in the log")
+            for name in made.untold
         ]
     return made
 
@@ -85,13 +77,14 @@ def no_such_run(run_id: str) -> RunNotFound:
     return RunNotFound("RUN_NOT_FOUND", message)
 
 
-def _compare(made: Rebuilt, expected: bytes | None, record: bytes, event: Event) -> None:
+def _compare(made: Rebuilt, record: bytes, event: Event) -> None:
     if isinstance(event, RunParked):
         return  # what was loaded on the machine of its time leads to it, not the facts
+    expected = made.untold.get(event.id)
     if expected is None:
         message = "it is in the log, but the facts before it do not lead to it"
         made.problems.append(Problem("ANNOUNCEMENT_UNEXPECTED", event.id, message))
-    elif expected != record and event.large is None:
+    elif event.large is None and encode_event(expected).record != record:
         message = "the facts lead to other bytes than the log has"
         made.problems.append(Problem("ANNOUNCEMENT_DIFFERS", event.id, message))
 
@@ -120,15 +113,3 @@ def state_json(rebuilt: Rebuilt) -> dict[str, Json]:
         "result": state.result,
         "problems": [problem.to_json() for problem in rebuilt.problems],
     }
-
-
-def announcements(log: LogReader, run_id: str) -> Iterator[Event]:
-    """Every announcement that a run's facts lead to, in order."""
-    state = new_run(run_id)
-    for position, record in log.read(run_id):
-        event = event_at(record, run_id, position)
-        if event.folded:
-            wanted = needs(state, event)
-            for command in apply(state, event, log.load(wanted) if wanted else {}):
-                if isinstance(command, Announce):
-                    yield command.event

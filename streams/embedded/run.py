@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
-from ...errors import DynamicFlowError, UsageError
+from ...errors import UsageError
 from ...values import Json
 from ..core import events as e
 from ..core.derive import Deriver
 from ..core.events import SEMANTICS, VERSION, Event
 from ..core.fold import needs
-from ..core.graph import result_record
-from ..core.state import ENDED, RunState
+from ..core.result import needs_someone, standing_record, uncertain
+from ..core.state import ENDED
 from .driven import Driven
 from .replay import event_at
 
@@ -49,31 +49,10 @@ class Run:
         while driven.result is None:
             if self._engine.failure is not None:
                 raise self._engine.failure
-            if self._needs_someone(driven, max_wait):
-                return self._standing(driven)
+            if driven.parked is not None or needs_someone(driven.state, self._engine.clock.now_ms(), max_wait):
+                return standing_record(driven.state, self._engine.now(), parked=driven.parked)
             await driven.settled.wait()
         return driven.result
-
-    def _needs_someone(self, driven: Driven, max_wait: float | None) -> bool:
-        status = driven.status
-        if status in ("parked", "paused"):
-            return True
-        if status != "suspended":
-            return False
-        timers = driven.state.timers.values()
-        if any(timer.kind == "deadline" and timer.node_id is not None for timer in timers):
-            return True
-        due = min((timer.due_ms for timer in timers), default=None)  # the run's own deadline moves it on as well
-        return due is not None and max_wait is not None and due - self._engine.clock.now_ms() > max_wait * 1000
-
-    def _standing(self, driven: Driven) -> dict[str, Json]:
-        record = result_record(driven.state, self._engine.now(), driven.status, None)
-        if driven.parked is not None:
-            nowhere = {"nodeId": None, "item": None, "details": None}
-            record["error"] = {"code": "PARKED", "message": driven.parked, **nowhere}
-        due = min((timer.due_ms for timer in driven.state.timers.values()), default=None)
-        record["metadata"]["waitsUntil"] = self._engine.stamp(due) if due is not None else None
-        return record
 
     async def events(self, *, after: int = 0, derived: bool = True, follow: bool = True) -> AsyncIterator[Event]:
         """The run's events in the order of the log, until it has ended (``follow``) or as far as the log goes.
@@ -120,7 +99,7 @@ class Run:
         ``control_id`` identifies the request: the same twice is one.
         """
         control = {"type": "cancel", "by": by, "reason": reason}
-        self._control(e.CancelRequested, "cancel", control_id, reason=reason, control=control)
+        await self._control(e.CancelRequested, "cancel", control_id, reason=reason, control=control)
 
     async def resolve(
         self,
@@ -143,7 +122,7 @@ class Run:
             hint = f"waiting: {', '.join(waiting)}" if waiting else "none is waiting"
             raise UsageError("NOT_UNCERTAIN", f"step {node_id} of run {self.id} has no unknown outcome; {hint}")
         control = {"type": "resolve", "nodeId": node_id, "item": list(item), "by": by, "reason": reason}
-        self._control(
+        await self._control(
             e.StepResolved,
             "resolve",
             control_id,
@@ -161,7 +140,7 @@ class Run:
             raise UsageError("RUN_ENDED", f"run {self.id} has ended ({self.status}); there is nothing to {asked}")
         return driven
 
-    def _control(self, kind: type[e.Control], name: str, control_id: str, **fields: Json) -> None:
+    async def _control(self, kind: type[e.Control], name: str, control_id: str, **fields: Json) -> None:
         driven = self._running(name)
         serial = control_id or self._engine.next_control()
         fact = kind.model_validate(
@@ -174,24 +153,4 @@ class Run:
                 **fields,
             }
         )
-        self._engine.append(driven, fact)
-
-
-def uncertain(state: RunState) -> list[str]:
-    """Node ids of steps whose outcome nobody knows."""
-    lives = (live for frame in state.frames.values() for live in frame.live.values())
-    return [live.step.id for live in lives if live.status == "uncertain"]
-
-
-def rejected_record(run_id: str, error: DynamicFlowError, at: str, name: str | None = None) -> dict[str, Json]:
-    """The result of a start that was refused: nothing is recorded, the id stays free."""
-    record = result_record(RunState(run_id), at, "rejected", None)
-    record["error"] = {
-        "code": error.code,
-        "message": error.message,
-        "nodeId": None,
-        "item": None,
-        "details": {"problems": [problem.to_json() for problem in error.problems]},
-    }
-    record["metadata"] |= {"name": name, "startedAt": at, "completedAt": at}
-    return record
+        await self._engine.ask(driven, fact)

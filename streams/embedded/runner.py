@@ -16,7 +16,8 @@ from typing import assert_never
 
 from ...errors import JournalError
 from ...tools.host import Call, Delivered, ToolHost
-from ..clock import Clock, stamp
+from ...values import stamp
+from ..clock import Clock
 from ..core import commands as c
 from ..core.codec import encode_event
 from ..core.events import Event, FlowComplete, PlanningFailed, PlanPublished, TimerFired, ToolStart, event_id
@@ -145,7 +146,10 @@ class Runner:
         box, self._box = self._box, Outbox()
         if box.writes and self.failure is None:
             self._unwritten += len(box.writes)
-            self.journal.submit(box.writes)
+            try:
+                self.journal.submit(box.writes)
+            except JournalError as error:
+                self._failed(error)  # its own report is on the way: this one was quicker
         if box.calls:
             self.host.submit(box.calls)
         self._look_idle()
@@ -171,6 +175,8 @@ class Runner:
             if not isinstance(batch, Batch):
                 continue
             if batch.created is not None and not batch.created.done():
+                if done.error is not None and self.runs.get(batch.driven.run_id) is batch.driven:
+                    del self.runs[batch.driven.run_id]  # the id was taken: this one never began
                 batch.created.set_result(done.error is None)
             if done.error is None:
                 self._fold(batch.driven, batch.events)
@@ -268,6 +274,8 @@ class Runner:
         self._from_thread(self._failed, error)
 
     def _failed(self, error: JournalError) -> None:
+        if self.failure is not None:
+            return
         self.failure = error
         self.idle.set()
         for driven in self.runs.values():
@@ -351,7 +359,7 @@ class Runner:
 
     def _look_idle(self) -> None:
         busy = self._unwritten or self.steps.calls or self.planning or self._sliced or self._box.writes or self._arrived
-        if busy:
+        if busy and self.failure is None:  # of a journal that takes nothing more nothing is to be expected
             self.idle.clear()
             return
         self.idle.set()

@@ -18,8 +18,8 @@ from ...tools.context import ToolContext
 from ...tools.entry import Call, Delivered
 from ...tools.joins import Join
 from ...tools.spec import Tool
-from ...values import LARGE_VALUE_BYTES, Json
-from ..clock import Clock, stamp
+from ...values import LARGE_VALUE_BYTES, Json, stamp
+from ..clock import Clock
 from ..core import commands as c
 from ..core.events import SEMANTICS, VERSION, RunParked, ToolLost, ToolStart, event_id
 from ..core.state import Live
