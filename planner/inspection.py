@@ -1,4 +1,4 @@
-"""A report on a plan for people who decide whether it may run (seed-semantics §14): size, graph, data flow, issues."""
+"""A report on a plan for people who decide whether it may run: size, graph, data flow, issues."""
 
 from __future__ import annotations
 

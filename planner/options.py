@@ -1,4 +1,4 @@
-"""Options of a request (seed-semantics §2.3): what binds the planner, what binds a run. British and American spellings.
+"""Options of a request: what binds the planner, what binds a run. British and American spellings.
 
 Durations are milliseconds or ``"30s"`` texts. What a later release brings is accepted here and refused at start with
 NOT_SUPPORTED_YET where leaving it out would be unsafe (a gate), so that nothing runs without the gate it asked for.
@@ -29,7 +29,7 @@ class _Options(BaseModel):
 
 
 class RetryStrategy(_Options):
-    """Retries of steps that name none themselves. ``backoffStrategy`` is the seed's word for ``backoff``."""
+    """Retries of steps that name none themselves. ``backoffStrategy`` is read as ``backoff``."""
 
     max_attempts: Annotated[int, Field(ge=1)] = 1
     backoff: Annotated[

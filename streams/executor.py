@@ -1,13 +1,14 @@
 """One step, from the fold's command to the fact of its outcome. Both shells run steps through these functions; no IO.
 
-Order (seed-semantics §3.2): joins, then nulls left out, then the input schema, the call, the output schema.
+Order: joins, then nulls left out, then the input schema, the call, the output schema.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import TypeAlias
 
 from ..planner.expressions import Bound, ExpressionFailed
 from ..planner.templates import parse_template
@@ -17,9 +18,10 @@ from ..tools.joins import Join
 from ..tools.spec import ToolSpec
 from ..values import LARGE_VALUE_BYTES, Json, canonical, encode
 from .core.commands import Dispatch, JoinInput
-from .core.events import SEMANTICS, VERSION, ToolError, ToolOutput, event_id
+from .core.events import ToolError, ToolOutput, envelope, event_id
 
-JoinTable = Mapping[tuple[str, str], Join]
+JoinTable: TypeAlias = Mapping[tuple[str, str], Join]
+"""By (from tool, to tool)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +30,6 @@ class Ready:
 
     inputs: dict[str, Json]
     warnings: tuple[str, ...]
-
-
-def join_table(joins: Sequence[Join]) -> dict[tuple[str, str], Join]:
-    """By (from tool, to tool); of two the later counts."""
-    return {(join.from_tool, join.to_tool): join for join in joins}
 
 
 def prepare(step: Dispatch, spec: ToolSpec, joins: JoinTable) -> Ready | CallError:
@@ -112,13 +109,8 @@ def outcome(
     """The fact of what came of a step."""
     kind = "tool-output" if isinstance(result, CallResult) else "tool-error"
     item = step.item or None
-    common = {
-        "id": event_id(step.run_id, step.node_id, item, step.attempt, kind),
-        "run_id": step.run_id,
-        "timestamp": ended_at,
-        "v": VERSION,
-        "semantics": SEMANTICS,
-        "plan_hash": plan_hash,
+    ident = event_id(step.run_id, step.node_id, item, step.attempt, kind)
+    common = envelope(ident, step.run_id, ended_at, plan_hash=plan_hash) | {
         "node_id": step.node_id,
         "item": item,
         "attempt": step.attempt,

@@ -1,6 +1,6 @@
 """The rules of one call: what it receives, what counts as its output, what an exception means. Pure, no waiting.
 
-Order (seed-semantics §3.2): nulls, input schema, undeclared fields → the call → JSON, size, output schema.
+Order: nulls, input schema, undeclared fields → the call → JSON, size, output schema.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Joins: how the output of one tool becomes the input of another (seed-semantics §4).
+"""Joins: how the output of one tool becomes the input of another.
 
 Typed: a Python function, with types or schemas on both sides. Declarative: a mapping, a template over ``$source`` that
 plans may carry and the engine evaluates. The key is the pair of tool ids.

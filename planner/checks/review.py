@@ -1,4 +1,4 @@
-"""Issues of a valid plan: what a careful reader would ask about before it runs (seed-semantics §14)."""
+"""Issues of a valid plan: what a careful reader would ask about before it runs."""
 
 from __future__ import annotations
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from .engines import Engines
 from .errors import InputInvalid, UsageError
 from .flow import Flow, check_given, raise_if_refused
 from .planner import ir
@@ -161,12 +163,9 @@ class _Asked:
         self._engine, self._db = engine, db
         self._tools, self._joins = registry.list(), tuple(registry.joins.values())
 
-    def engine(self) -> Any:
-        from .engines import Engines
-        from .flow import _Borrowed
-
+    def engine(self) -> AbstractAsyncContextManager[Engine]:
         if self._engine is not None:
-            return _Borrowed(self._engine)
+            return nullcontext(self._engine)
         return Engines(self._tools, self._joins, db=self._db, model=self._model).lease()
 
     async def start(self, engine: Engine, given: Json, run_id: str | None, labels: Mapping[str, str] | None) -> Run:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from copy import deepcopy
 from typing import Any
 
@@ -200,9 +201,9 @@ class Flow:
                 raise failed.exceptions[0] from failed
         return [task.result() for task in tasks]
 
-    def _on(self, engine: Engine | None) -> Any:
+    def _on(self, engine: Engine | None) -> AbstractAsyncContextManager[Engine]:
         chosen = engine or self._engine
-        return self._engines.lease() if chosen is None else _Borrowed(chosen)
+        return self._engines.lease() if chosen is None else nullcontext(chosen)
 
     async def _start(
         self,
@@ -219,19 +220,6 @@ class Flow:
 
     def __repr__(self) -> str:
         return f"Flow({self._plan.metadata.name!r}, {len(self._plan.nodes)} nodes, {self.plan_hash})"
-
-
-class _Borrowed:
-    """An engine of somebody else's: used, not closed."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    async def __aenter__(self) -> Engine:
-        return self._engine
-
-    async def __aexit__(self, *_: object) -> None:
-        return None
 
 
 def check_given(plan: Json | ir.Plan, registry: ToolRegistry, options: Options) -> Check:

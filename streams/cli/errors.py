@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -44,7 +46,8 @@ def error_json(
     """An error as it stands in a result record; ``more`` goes into its details."""
     told: list[Json] = [problem.to_json() for problem in problems]
     details = {"problems": told, **more} if told or more else None
-    return run_error(code, message, details)
+    said = message.encode("utf-8", "backslashreplace").decode()  # a path need not be UTF-8, a document is
+    return run_error(code, said, details)
 
 
 def tell_interrupted(*, json_out: bool) -> int:
@@ -62,7 +65,7 @@ def tell(error: Exception, *, json_out: bool, debug: bool = False) -> int:
         return _told(error.code, error.message, error.problems, code, json_out, more)
     if hasattr(error, "format_message"):  # typer's: a wrong option, a missing argument
         return _usage(error, json_out)
-    if isinstance(error, Unwritable):
+    if isinstance(error, Unwritable) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
         message = f"standard output cannot be written: {error}; what was recorded is kept"
         return _told("OUTPUT_UNWRITABLE", message, (), UNUSABLE, False)
     if isinstance(error, OSError) and error.filename is not None:
@@ -87,7 +90,8 @@ def _told(
 ) -> int:
     if json_out:
         status = "failed" if exits == INTERNAL else "rejected"
-        document({"status": status, "error": error_json(code, message, problems, more)})
+        with contextlib.suppress(Unwritable):  # the exit code says it
+            document({"status": status, "error": error_json(code, message, problems, more)})
         return exits
     console = err()
     console.print(f"{code}: {message}", style="bold red", markup=False, highlight=False)

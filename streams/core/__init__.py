@@ -8,7 +8,8 @@
     lifecycle    how any node starts, ends, fails             graph         the top of a run: edges, skipping, the end
     leaves       tool, value, wait                            owners        conditional, switch, sequence, parallel
     collections  map, filter, reduce, loops
-    result       the record of how a run ended or stands      derive        what readers see and nobody stores
+    result       the record of how a run ended or stands      weigh         whether a composed value is too large
+    derive       what readers see and nobody stores
 
 Read ``events``, ``state``, ``fold``, then the node kind you came for.
 """

@@ -6,13 +6,22 @@ Each carries ``derived: true``, and its id and time come from the record it foll
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, Literal
 
 from ...values import Json
 from . import events
-from .events import SEMANTICS, VERSION, Event, event_id
+from .events import Event, envelope, event_id
 from .fold import CannotFold, apply
 from .state import RunState, new_run
+
+_BEFORE_THE_END: Final[Mapping[str, tuple[str, ...]]] = {
+    "failed": ("flow-error", "error"),
+    "timed_out": ("flow-error", "error"),
+    "rejected": ("flow-error", "error"),
+    "cancelled": ("flow-cancelled",),
+    "partial": ("flow-partial",),
+}
+"""How a run ended -> what is told before ``flow-complete``."""
 
 
 class Derived(Event):
@@ -58,20 +67,13 @@ class Deriver:
                 fields: dict[str, Json] = {"toolId": event.tool_id, "timestamp": event.started_at}
                 return [self._derived("tool-start", event, event.node_id, event.item or (), fields, event.attempt)]
         if isinstance(event, events.FlowComplete):
-            name = {"failed": "flow-error", "timed_out": "flow-error", "rejected": "flow-error"}.get(event.status)
-            name = name or {"cancelled": "flow-cancelled", "partial": "flow-partial"}.get(event.status)
-            if name is None:
-                return []
-            told = [self._derived(name, event, None, (), {"error": event.error})]
-            return [
-                *told,
-                *([self._derived("error", event, None, (), {"error": event.error})] if "error" in name else []),
-            ]
+            names = _BEFORE_THE_END.get(event.status, ())
+            return [self._derived(name, event, None, (), {"error": event.error}) for name in names]
         return []
 
     def _after(self, event: Event) -> list[Event]:
         if isinstance(event, events.PlanPublished):
-            return [self._derived("plan-validated", event, None, (), {"planHash": event.plan_hash})]
+            return [self._derived("plan-validated", event, None, (), {})]
         if isinstance(event, events.NodeError):
             return [self._derived("error", event, event.node_id, event.item or (), {"error": event.error})]
         return []
@@ -105,19 +107,7 @@ class Deriver:
         attempt: int | None = None,
     ) -> Derived:
         self._serial += 1
-        return Derived.model_validate(
-            {
-                "id": event_id(event.run_id, node_id, item, attempt, name, self._serial),
-                "type": name,
-                "runId": event.run_id,
-                "timestamp": event.timestamp,
-                "v": VERSION,
-                "semantics": SEMANTICS,
-                "planHash": event.plan_hash,
-                "nodeId": node_id,
-                "item": item or None,
-                "attempt": attempt,
-                "causationId": event.id,
-                **fields,
-            }
-        )
+        ident = event_id(event.run_id, node_id, item, attempt, name, self._serial)
+        about = {"type": name, "node_id": node_id, "item": item or None, "attempt": attempt, "causation_id": event.id}
+        common = envelope(ident, event.run_id, event.timestamp, plan_hash=event.plan_hash)
+        return Derived.model_validate(common | about | fields)

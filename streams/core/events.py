@@ -315,6 +315,18 @@ def event_id(
     return f"{run_id}/{node_id or '-'}/{at}/{'-' if attempt is None else attempt}/{kind}{tail}"
 
 
+def envelope(ident: str, run_id: str, at: str, *, plan_hash: str | None = None) -> dict[str, Any]:
+    """The fields of the envelope that every event made by this version has, by their names in Python."""
+    return {
+        "id": ident,
+        "run_id": run_id,
+        "timestamp": at,
+        "v": VERSION,
+        "semantics": SEMANTICS,
+        "plan_hash": plan_hash,
+    }
+
+
 def known_types() -> frozenset[str]:
     """The ``type`` of every event this version knows."""
     members: Any = Fact.__args__ + Told.__args__

@@ -68,7 +68,7 @@ def begin(
         raise CannotFold(f"{event.id} is of a kind this version does not know")
     if event.large:
         event = whole(event, values)
-    turn = Turn(state, event, KINDS, trace=trace)
+    turn = Turn(state, event, KINDS, graph.TOP, trace=trace)
     if state.end is not None or not handler(turn, event):
         state.late += 1
         return None

@@ -14,11 +14,9 @@ from .commands import Publish
 from .events import EdgeTaken, FlowComplete, NodeSkipped
 from .program import Edge, Getter, Step
 from .result import result_record
-from .state import EndStatus, Frame
-from .turn import Turn, error_record
+from .state import DEAD, SATISFIED, SOURCE_COMPLETED, SOURCE_DID_NOT, UNRESOLVED, EndStatus, Frame
+from .turn import Top, Turn, error_record
 from .weigh import fault_of
-
-SATISFIED, DEAD = 1, 2
 
 
 def begin(turn: Turn) -> None:
@@ -28,7 +26,7 @@ def begin(turn: Turn) -> None:
     if program is None:
         raise ValueError("no plan yet")
     state.open_nodes = len(program.top)
-    state.edges = [0] * len(program.edges)
+    state.edges = [UNRESOLVED] * len(program.edges)
     state.edge_waits = {edge.index: edge.waits_for for edge in program.edges}
     state.waits = {step.id: step.waits_for for step in program.top if step.waits_for}
     for step in program.top:
@@ -47,9 +45,9 @@ def sources_ended(turn: Turn, step: Step) -> None:
 
 def _source_resolved(turn: Turn, edge: Edge, ok: bool) -> None:
     resolved = turn.state.edges
-    if resolved[edge.index] != 0:
+    if resolved[edge.index] != UNRESOLVED:
         return
-    resolved[edge.index] = -1 if ok else -2  # known, but the condition may still wait
+    resolved[edge.index] = SOURCE_COMPLETED if ok else SOURCE_DID_NOT
     _edge_waits_less(turn, edge)
 
 
@@ -61,7 +59,7 @@ def _edge_waits_less(turn: Turn, edge: Edge) -> None:
 
 def _decide(turn: Turn, edge: Edge) -> None:
     state = turn.state
-    is_open = state.edges[edge.index] == -1
+    is_open = state.edges[edge.index] == SOURCE_COMPLETED
     state.edges[edge.index] = DEAD
     if is_open and edge.condition is not None:
         try:
@@ -221,3 +219,6 @@ def end_run(turn: Turn, status: EndStatus, error: dict[str, Json] | None, output
         total_execution_time=state.result["metadata"]["duration"],
     )
     turn.commands.append(Publish(done))
+
+
+TOP = Top(sources_ended, top_level_ended, top_level_failed)

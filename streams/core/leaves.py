@@ -11,7 +11,7 @@ from .commands import Dispatch, JoinInput
 from .events import InputRequested
 from .lifecycle import complete, fail
 from .program import Step
-from .state import Frame, Live, RunState, step_key
+from .state import SATISFIED, Frame, Live, RunState, step_key
 from .turn import LAST_MS, Kind, NodeFailed, Turn, error_record, path_text, shown
 from .weigh import fault_of
 
@@ -96,7 +96,7 @@ def _inputs(state: RunState, step: Step, frame: Frame) -> Json:
     explicit = step.get["inputs"](frame)
     base: dict[str, Json] = {}
     for edge in step.control:
-        if edge.transform is None or state.edges[edge.index] != 1:
+        if edge.transform is None or state.edges[edge.index] != SATISFIED:
             continue
         made = edge.transform(frame)
         if not isinstance(made, dict):

@@ -12,7 +12,6 @@ from typing import Any
 from ...planner.expressions import ExpressionFailed
 from ...planner.ir import OnErrorNodes, OnErrorValue
 from ...values import Json
-from . import graph
 from .commands import CancelStep
 from .events import NodeError
 from .program import Step
@@ -86,10 +85,10 @@ def complete(turn: Turn, live: Live, output: Json) -> None:
     frame.outputs[step.id] = output
     turn.note("node-complete", step.id, frame.path, output=output)
     if step.out or step.inner_out:
-        graph.sources_ended(turn, step)
+        turn.top.sources_ended(turn, step)
     owner = step.owner
     if owner is None:
-        graph.top_level_ended(turn, step)
+        turn.top.ended(turn, step)
     elif step.position + 1 < len(step.siblings):
         turn.later(start, turn, step.siblings[step.position + 1], frame)
     else:
@@ -132,9 +131,9 @@ def _fail_for_good(turn: Turn, live: Live, error: dict[str, Json]) -> None:
     frame.phases[step.id] = "failed"
     turn.announce(NodeError, step.id, frame.path, attempt=live.attempt, error=error)
     if step.out or step.inner_out:
-        graph.sources_ended(turn, step)
+        turn.top.sources_ended(turn, step)
     if step.owner is None:
-        graph.top_level_failed(turn, step, error)
+        turn.top.failed(turn, step, error)
         return
     owner = owner_of(step, frame)
     takes = turn.kinds[owner.step.kind].child_failed
@@ -157,7 +156,7 @@ def cancel(turn: Turn, live: Live) -> None:
     live.frame.live.pop(live.step.id, None)
     live.frame.phases[live.step.id] = "cancelled"
     if live.step.out or live.step.inner_out:
-        graph.sources_ended(turn, live.step)
+        turn.top.sources_ended(turn, live.step)
 
 
 def cancel_inside(turn: Turn, live: Live) -> None:
@@ -167,17 +166,13 @@ def cancel_inside(turn: Turn, live: Live) -> None:
     if live.status in ("queued", "dispatched", "retrying", "uncertain"):
         live.status = "cancelled"
     for index in sorted(live.active):
-        cancel_frame_of(turn, live, live.active[index])
+        frame = live.active[index]
+        if frame is not live.frame:  # an item's; branches run in the owner's own frame
+            _cancel_body(turn, live.step.bodies["body"], frame)
+            turn.state.frames.pop((frame.scope, frame.path), None)
     live.active.clear()
     for body in live.step.bodies.values():
         _cancel_body(turn, body, live.frame)
-
-
-def cancel_frame_of(turn: Turn, live: Live, frame: Frame) -> None:
-    """Stop one item of ``live``, or one branch when the frame is the owner's own."""
-    if frame is not live.frame:
-        _cancel_body(turn, live.step.bodies["body"], frame)
-        turn.state.frames.pop((frame.scope, frame.path), None)
 
 
 def cancel_branch(turn: Turn, live: Live, key: str) -> None:

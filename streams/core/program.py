@@ -312,12 +312,12 @@ def _climb(up: int, read: Getter) -> Getter:
     if up == 0:
         return read
     if up == 1:
-        return lambda frame: read(frame.parent)  # type: ignore[arg-type]
+        return lambda frame: read(frame.parent)  # type: ignore[arg-type]  # the plan says that it is there
 
     def climb(frame: Frame) -> Json:
         at = frame
         for _ in range(up):
-            at = at.parent  # type: ignore[assignment]
+            at = at.parent  # type: ignore[assignment]  # as above
         return read(at)
 
     return climb

@@ -24,6 +24,13 @@ EndStatus: TypeAlias = Literal["completed", "partial", "failed", "cancelled", "t
 
 ENDED: Final = frozenset({"completed", "partial", "failed", "cancelled", "timed_out", "rejected"})
 
+UNRESOLVED: Final = 0
+SATISFIED: Final = 1
+DEAD: Final = 2
+SOURCE_COMPLETED: Final = -1
+SOURCE_DID_NOT: Final = -2
+"""How a control edge stands. With the last two its source has ended, but its condition waits for other nodes."""
+
 
 @dataclass(slots=True)
 class RunValues:
@@ -162,8 +169,9 @@ class RunState:
     waits: dict[str, int] = field(default_factory=dict)
     """Top-level node -> edges and references still unresolved."""
     edges: list[int] = field(default_factory=list)
-    """Per control edge: 0 unresolved, 1 satisfied, 2 dead."""
+    """Per control edge: one of UNRESOLVED … DEAD."""
     edge_waits: dict[int, int] = field(default_factory=dict)
+    """Control edge -> what it still waits for: its source, and the nodes its condition refers to."""
     open_nodes: int = 0
     """Top-level nodes that have not ended."""
     poisoned: set[str] = field(default_factory=set)

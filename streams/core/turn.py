@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from ...planner.expressions import ExpressionFailed
 from ...values import Json, time_ms
 from .commands import Announce, CancelTimer, Command, StartTimer
-from .events import SEMANTICS, VERSION, Announcement, Event, event_id
+from .events import Announcement, Event, envelope, event_id
 from .program import Step
 from .state import Frame, Live, Path, RunState, Timer
 
@@ -41,6 +41,18 @@ class Kind:
     """Called when nothing else of this fact is left to do, if it asked for that."""
 
 
+@dataclass(frozen=True, slots=True)
+class Top:
+    """The rules of the top of a run: whom to tell that a node has ended. Handed in, since they start nodes in turn."""
+
+    sources_ended: Callable[[Turn, Step], None]
+    """A node that edges leave (or leave nodes inside it) has ended, in whatever way."""
+    ended: Callable[[Turn, Step], None]
+    """A top-level node has ended without a failure."""
+    failed: Callable[[Turn, Step, dict[str, Json]], None]
+    """A top-level node has failed for good."""
+
+
 @dataclass(slots=True, eq=False)
 class Turn:
     """The consequences of one fact."""
@@ -48,6 +60,7 @@ class Turn:
     state: RunState
     event: Event
     kinds: Mapping[str, Kind]
+    top: Top
     commands: list[Command] = field(default_factory=list)
     agenda: deque[tuple[Any, ...]] = field(default_factory=deque)
     """Calls still to make: (function, *arguments). Flat, so that a long chain of instant nodes needs no stack."""
@@ -71,13 +84,10 @@ class Turn:
     ) -> ToldT:
         """Append an announcement. Its id and time come from the fact, so two schedulers write the same bytes."""
         name = kind.model_fields["type"].default
+        ident = event_id(self.state.run_id, node_id, item, attempt, name, *tail)
+        plan_hash = self.state.program.hash if self.state.program else None
+        fields |= envelope(ident, self.state.run_id, self.event.timestamp, plan_hash=plan_hash)
         fields |= {
-            "id": event_id(self.state.run_id, node_id, item, attempt, name, *tail),
-            "run_id": self.state.run_id,
-            "timestamp": self.event.timestamp,
-            "v": VERSION,
-            "semantics": SEMANTICS,
-            "plan_hash": self.state.program.hash if self.state.program else None,
             "node_id": node_id,
             "item": item or None,
             "attempt": attempt,

@@ -13,11 +13,10 @@ import asyncio
 import os
 import secrets
 import socket
+from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import pydantic_core
 import uuid_utils
@@ -38,14 +37,13 @@ from ...values import RUN_ID, Json, NotJson, digest, encode, plain, stamp
 from ..clock import Clock, SystemClock
 from ..core import commands as c
 from ..core import events as e
-from ..core.codec import decode_event
-from ..core.events import SEMANTICS, VERSION, Event, event_id
+from ..core.events import Event, envelope, event_id
 from ..core.result import rejected_record
 from ..core.state import ENDED, new_run
 from . import planning, replay
 from .desk import Desk
 from .driven import Driven
-from .journal import Journal, RunRow
+from .journal import Journal, OnCommand, OnDurable, OnFailure, RunRow
 from .memory import MemoryJournal
 from .run import Run
 from .runner import JournalOf, Runner
@@ -53,6 +51,9 @@ from .sqlite import SqliteJournal
 from .steps import Toolbox
 
 DRAIN_S = 10.0
+_UNFINISHED: Final = frozenset({"pending", "planning", "running", "suspended", "paused", "parked"})
+MOST_CHECKED = 256
+"""Valid plans whose check is kept."""
 
 
 class Engine:
@@ -78,8 +79,9 @@ class Engine:
         self._runner: Runner | None = None
         self._desk = Desk(self)
         self._controls = 0
+        self._planning: set[asyncio.Future[None]] = set()
         self._life = secrets.token_hex(4)  # in a container every process has the same name and number
-        self._checked = lru_cache(maxsize=256)(self._check_text)
+        self._checked: OrderedDict[tuple[str | bytes, str], planning.Accepted] = OrderedDict()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], **settings: Any) -> Self:
@@ -90,15 +92,13 @@ class Engine:
         asked of runs and what follows from it, but start no step, so no tools are needed). Entering raises JournalError
         for a file that is owned by another process, read-only, corrupt, or from a newer version.
         """
-        file = Path(path)
-        registry = ToolRegistry.from_tools(settings.get("tools", ()))
-        tools = {name: spec.digest for name, spec in registry.specs.items()}
-        return cls(
-            lambda durable, failed, command: SqliteJournal.open(
-                file, on_durable=durable, on_failure=failed, on_command=command, tools=tools
-            ),
-            **settings,
-        )
+
+        def journal_of(durable: OnDurable, failed: OnFailure, command: OnCommand) -> Journal:
+            tools = {name: spec.digest for name, spec in engine.registry.specs.items()}
+            return SqliteJournal.open(path, on_durable=durable, on_failure=failed, on_command=command, tools=tools)
+
+        engine = cls(journal_of, **settings)
+        return engine
 
     @classmethod
     def in_memory(cls, **settings: Any) -> Self:
@@ -114,7 +114,7 @@ class Engine:
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        toolbox = Toolbox.of({name: self.registry[name] for name in self.registry}, list(self.joins))
+        toolbox = Toolbox(dict(self.registry), self.registry.joins)
         runner = Runner(
             journal_of=self._journal_of,
             toolbox=toolbox,
@@ -178,12 +178,16 @@ class Engine:
         if isinstance(plan, ir.Plan):
             plan = plan.to_json()
         text = plan if isinstance(plan, str | bytes) else _text_of(plan)
-        return self._checked(text, options.key)
-
-    def _check_text(self, text: str | bytes, options: str) -> planning.Accepted:
-        chosen = Options.model_validate_json(options)
-        check = check_plan(text, tools=self.registry.specs, joins=self.joins, options=chosen)
-        return planning.Accepted(check, self.registry.specs)
+        key = None if text is None else (text, options.key)
+        found = self._checked.get(key) if key is not None else None
+        if found is None:
+            check = check_plan(plan, tools=self.registry.specs, joins=self.joins, options=options)
+            found = planning.Accepted(check, self.registry.specs)
+            if key is not None and check.valid:
+                self._checked[key] = found
+                if len(self._checked) > MOST_CHECKED:
+                    self._checked.popitem(last=False)
+        return found
 
     async def start(
         self,
@@ -215,7 +219,7 @@ class Engine:
             return Run(self, None, rejected_record(ident, refused, self.now()), ident)
         request: dict[str, Json] = {"type": "start", "runId": ident, "input": given}
         plan = None
-        if isinstance(plan_or_prompt, str) and not plan_or_prompt.lstrip().startswith("{"):
+        if isinstance(plan_or_prompt, str) and not plan_or_prompt.lstrip("\ufeff \t\r\n").startswith("{"):
             request["prompt"] = plan_or_prompt
             if model or self._model:
                 request["model"] = model or self._model
@@ -254,12 +258,7 @@ class Engine:
         self.runner.runs[ident] = driven
         facts: list[Event] = [
             e.FlowRequested(
-                id=event_id(ident, None, None, None, "flow-requested"),
-                run_id=ident,
-                timestamp=now,
-                v=VERSION,
-                semantics=SEMANTICS,
-                request=request,
+                **envelope(event_id(ident, None, None, None, "flow-requested"), ident, now), request=request
             )
         ]
         if plan is not None:
@@ -347,13 +346,8 @@ class Engine:
 
     def _make_plan(self, driven: Driven, command: c.Plan) -> None:
         task = asyncio.ensure_future(self._planned(driven, command))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    @property
-    def _tasks(self) -> set[asyncio.Future[None]]:
-        held: set[asyncio.Future[None]] = self.__dict__.setdefault("_held_tasks", set())
-        return held
+        self._planning.add(task)
+        task.add_done_callback(self._planning.discard)
 
     async def _planned(self, driven: Driven, command: c.Plan) -> None:
         try:
@@ -376,15 +370,10 @@ class Engine:
         return f"{socket.gethostname()}.{os.getpid()}.{self._life}.{self._controls}"
 
 
-_UNFINISHED = frozenset({"pending", "planning", "running", "suspended", "paused", "parked", "cancelling"})
-
-
-def _text_of(plan: Json) -> bytes:
-    """What identifies a plan given as Python data; what is no JSON is refused when it is read."""
+def _text_of(plan: Json) -> bytes | None:
+    """What identifies a plan given as Python data, None for what is no JSON. More has one than is JSON (a set has
+    that of a list), so it is the plan itself that is checked."""
     try:
         return pydantic_core.to_json(plan, inf_nan_mode="constants")
     except (TypeError, ValueError, RecursionError):
-        return b"" if plan is None else repr(type(plan)).encode()
-
-
-__all__ = ["Engine", "decode_event"]
+        return None

@@ -20,7 +20,7 @@ from ...values import Json, pointer, stamp
 from ..clock import Clock
 from ..core import commands as c
 from ..core import events as e
-from ..core.events import SEMANTICS, VERSION, event_id
+from ..core.events import envelope, event_id
 
 
 def options_of(given: Mapping[str, Json] | Options | None) -> Options:
@@ -102,12 +102,7 @@ def published(
 ) -> e.PlanPublished:
     """The fact that a run's plan is this one, with all that the fold must know of the tools it uses."""
     return e.PlanPublished(
-        id=event_id(run_id, None, None, None, "plan-published", 0),
-        run_id=run_id,
-        timestamp=at,
-        v=VERSION,
-        semantics=SEMANTICS,
-        **plan.fields,
+        **envelope(event_id(run_id, None, None, None, "plan-published", 0), run_id, at) | plan.fields,
         source=source,
         model=model,
         usage=usage,
@@ -122,11 +117,7 @@ def failed(run_id: str, error: PlanningFailed | DynamicFlowError, at: str) -> e.
         name: list(getattr(error, name, ())) for name in ("questions", "tried") if getattr(error, name, ())
     }
     return e.PlanningFailed(
-        id=event_id(run_id, None, None, None, "planning-failed"),
-        run_id=run_id,
-        timestamp=at,
-        v=VERSION,
-        semantics=SEMANTICS,
+        **envelope(event_id(run_id, None, None, None, "planning-failed"), run_id, at),
         code=error.code,
         message=error.message,
         problems=[problem.to_json() for problem in error.problems],

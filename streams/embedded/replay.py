@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import islice
 
 from ...errors import JournalError, Problem, RunNotFound
 from ...values import Json, NotJson, digest
@@ -39,36 +40,35 @@ class Rebuilt:
 def rebuild(log: Log, run_id: str, *, at: int | None = None, verify: bool = False) -> Rebuilt:
     """Fold the first ``at`` records of a run, or all. Raises RunNotFound, JournalError for a damaged record."""
     made = Rebuilt(new_run(run_id))
-    for index, (position, record) in enumerate(log.read(run_id)):
-        if at is not None and index >= at:
-            break
+    for position, record in islice(log.read(run_id), at):
         event = event_at(record, run_id, position)
         made.records += 1
         made.bytes_read += len(record)
-        if not event.folded:
-            made.told.add(event.id)
-            if verify:
-                _compare(made, record, event)
-            made.untold.pop(event.id, None)
+        if event.folded:
+            if made.stopped is None:
+                _fold(made, event, log)
             continue
-        if made.stopped is not None:
-            continue
-        try:
-            asked = apply(made.state, event, log.load(needs(made.state, event)) if event.large else {})
-        except CannotFold as error:
-            made.stopped = str(error)
-            continue
-        for command in asked:
-            if isinstance(command, Announce):
-                made.untold[command.event.id] = command.event
+        if verify:
+            _compare(made, record, event)
+        made.told.add(event.id)
+        made.untold.pop(event.id, None)
     if not made.records:
         raise no_such_run(run_id)
     if verify and at is None and made.stopped is None:
-        made.problems += [
-            Problem("ANNOUNCEMENT_MISSING", name, "the facts lead to it, but it is not in the log")
-            for name in made.untold
-        ]
+        message = "the facts lead to it, but it is not in the log"
+        made.problems += [Problem("ANNOUNCEMENT_MISSING", name, message) for name in made.untold]
     return made
+
+
+def _fold(made: Rebuilt, event: Event, log: Log) -> None:
+    try:
+        asked = apply(made.state, event, log.load(needs(made.state, event)) if event.large else {})
+    except CannotFold as error:
+        made.stopped = str(error)
+        return
+    for command in asked:
+        if isinstance(command, Announce):
+            made.untold[command.event.id] = command.event
 
 
 def no_such_run(run_id: str) -> RunNotFound:

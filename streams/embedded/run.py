@@ -10,7 +10,7 @@ from ...errors import UsageError
 from ...values import Json
 from ..core import events as e
 from ..core.derive import Deriver
-from ..core.events import SEMANTICS, VERSION, Event
+from ..core.events import Event, envelope
 from ..core.fold import needs
 from ..core.result import needs_someone, standing_record, uncertain
 from ..core.state import ENDED
@@ -143,14 +143,6 @@ class Run:
     async def _control(self, kind: type[e.Control], name: str, control_id: str, **fields: Json) -> None:
         driven = self._running(name)
         serial = control_id or self._engine.next_control()
-        fact = kind.model_validate(
-            {
-                "id": f"{self.id}/{fields.get('node_id') or '-'}/-/-/{name}/{serial}",
-                "run_id": self.id,
-                "timestamp": self._engine.now(),
-                "v": VERSION,
-                "semantics": SEMANTICS,
-                **fields,
-            }
-        )
+        ident = f"{self.id}/{fields.get('node_id') or '-'}/-/-/{name}/{serial}"
+        fact = kind.model_validate(envelope(ident, self.id, self._engine.now()) | fields)
         await self._engine.ask(driven, fact)

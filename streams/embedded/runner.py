@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import assert_never
 
@@ -166,7 +167,19 @@ class Runner:
         except RuntimeError:  # the loop is closed: the process ends, the journal has everything
             log.debug("the loop is gone; %s not called", call)
 
+    @contextmanager
+    def _one_batch(self) -> Iterator[None]:
+        """What is asked for inside goes out together, at once: not a turn of the loop later."""
+        pending, self._flushing = self._flushing, True
+        yield
+        if not pending:
+            self._flush()
+
     def _durable(self, committed: list[Committed]) -> None:
+        with self._one_batch():
+            self._take(committed)
+
+    def _take(self, committed: list[Committed]) -> None:
         self._unwritten -= len(committed)
         while self._held_back and self._unwritten <= MOST_UNWRITTEN:
             self.loop.call_soon(self._go_on, self._held_back.popleft())
@@ -180,7 +193,6 @@ class Runner:
                 batch.created.set_result(done.error is None)
             if done.error is None:
                 self._fold(batch.driven, batch.events)
-        self._look_idle()
 
     def _fold(self, driven: Driven, events: Iterable[Event]) -> None:
         for event in events:
@@ -319,7 +331,7 @@ class Runner:
         node, item = (timer.node_id, timer.item) if timer else (None, ())
         fact = TimerFired.model_validate(
             {
-                **steps.envelope(driven, event_id(run_id, node, item, None, "timer-fired", name), self.clock),
+                **steps.now_of(driven, event_id(run_id, node, item, None, "timer-fired", name), self.clock),
                 "node_id": node,
                 "item": item or None,
                 "timer": name,
@@ -339,9 +351,9 @@ class Runner:
 
     def _outcomes(self) -> None:
         self._woken = False
-        while self._arrived:
-            self.steps.ended(self._arrived.popleft())
-        self._look_idle()
+        with self._one_batch():
+            while self._arrived:
+                self.steps.ended(self._arrived.popleft())
 
     # --- taking up, going away ------------------------------------------------------------------------------------
 

@@ -21,9 +21,9 @@ from ...tools.spec import Tool
 from ...values import LARGE_VALUE_BYTES, Json, stamp
 from ..clock import Clock
 from ..core import commands as c
-from ..core.events import SEMANTICS, VERSION, RunParked, ToolLost, ToolStart, event_id
+from ..core.events import RunParked, ToolLost, ToolStart, envelope, event_id
 from ..core.state import Live
-from ..executor import inputs_digest, join_table, outcome, prepare
+from ..executor import inputs_digest, outcome, prepare
 from .driven import Driven
 
 if TYPE_CHECKING:
@@ -42,10 +42,7 @@ class Toolbox:
 
     tools: Mapping[str, Tool]
     joins: Mapping[tuple[str, str], Join]
-
-    @classmethod
-    def of(cls, tools: Mapping[str, Tool], joins: list[Join]) -> Toolbox:
-        return cls(tools, join_table(joins))
+    """By (from tool, to tool)."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,25 +64,18 @@ class Running:
         return self.step.run_id, self.step.node_id, self.step.item
 
 
-def envelope(driven: Driven, ident: str, clock: Clock) -> dict[str, Any]:
-    """The envelope's fields that every fact of a run has."""
+def now_of(driven: Driven, ident: str, clock: Clock) -> dict[str, Any]:
+    """The envelope of a fact about a run under way, as of now."""
     program = driven.state.program
-    return {
-        "id": ident,
-        "run_id": driven.run_id,
-        "timestamp": stamp(clock.now_ms()),
-        "v": VERSION,
-        "semantics": SEMANTICS,
-        "plan_hash": program.hash if program else None,
-        "tenant": driven.state.tenant,
-    }
+    made = envelope(ident, driven.run_id, stamp(clock.now_ms()), plan_hash=program.hash if program else None)
+    return made | {"tenant": driven.state.tenant}
 
 
 def lost(driven: Driven, live: Live, clock: Clock) -> ToolLost:
     """The fact that whoever held a step is gone."""
     item = live.frame.path or None
     ident = event_id(driven.run_id, live.step.id, item, live.attempt, "tool-lost", live.claim)
-    fields = envelope(driven, ident, clock)
+    fields = now_of(driven, ident, clock)
     return ToolLost(
         **fields, node_id=live.step.id, item=item, attempt=live.attempt, delivery=live.delivery, claim=live.claim
     )
@@ -94,7 +84,7 @@ def lost(driven: Driven, live: Live, clock: Clock) -> ToolLost:
 def parked(driven: Driven, reason: str, clock: Clock) -> RunParked:
     """The announcement that a run cannot go on here; the same reason is one announcement."""
     ident = event_id(driven.run_id, None, None, None, "run-parked", sha256(reason.encode()).hexdigest()[:12])
-    return RunParked(**envelope(driven, ident, clock), reason=reason)
+    return RunParked(**now_of(driven, ident, clock), reason=reason)
 
 
 class Steps:
@@ -137,7 +127,7 @@ class Steps:
         claim = secrets.token_hex(8)
         ident = event_id(step.run_id, step.node_id, step.item or None, step.attempt, "tool-start", claim)
         fact = ToolStart(
-            **envelope(running.driven, ident, runner.clock),
+            **now_of(running.driven, ident, runner.clock),
             node_id=step.node_id,
             item=step.item or None,
             attempt=step.attempt,

@@ -1,4 +1,4 @@
-"""The inspection report (seed-semantics §14) and the Mermaid picture of a plan."""
+"""The inspection report and the Mermaid picture of a plan."""
 
 from __future__ import annotations
 

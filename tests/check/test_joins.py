@@ -1,4 +1,4 @@
-"""When a join feeds a node, and what its mapping may say (canonical.md §2 "Joins", seed-semantics §4.3)."""
+"""When a join feeds a node, and what its mapping may say (canonical.md §2 "Joins")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tools that are there and may meet; what a request allows a planner (canonical.md §2, seed-semantics §19.1)."""
+"""Tools that are there and may meet; what a request allows a planner (canonical.md §2)."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ Step = tuple[str, str, tuple[int, ...], int]
 def process(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
     """A started process."""
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # the server does not inherit sys.path
-    CONTEXT.set_forkserver_preload(["pytest", "tests.fault.flow_process", "tests.fault.poison_process"])
+    CONTEXT.set_forkserver_preload(["pytest", "tests.fault.flow_process", "tests.fault.fault_process"])
     made = CONTEXT.Process(target=target, args=arguments, daemon=True)
     made.start()
     return made
@@ -97,7 +97,7 @@ def check_journal(place: Place) -> None:
 
 
 def check_executions(place: Place, before: dict[str, list[Event]], noted: list[Line]) -> None:
-    """Between a death (``before``: its log, ``noted``: its diary) and now: only what was in flight ran again."""
+    """Since a death (``before``: its log, ``noted``: its diary) only what was in flight ran again, under its key."""
     recorded = steps(before, "tool-output", "tool-error")
     first, now = counted(noted), counted(place.lines())
     for step in recorded:
@@ -106,8 +106,6 @@ def check_executions(place: Place, before: dict[str, list[Event]], noted: list[L
         assert line.key == f"{line.run}/{line.node}/{'.'.join(map(str, line.item)) or '-'}"
     again = {step for step, times in now.items() if times > first[step] + 1}
     assert not again, f"{again} ran more than once after the death"
-    doubled = {step for step, times in now.items() if times > 1}
-    assert doubled <= set(first) - recorded, "what ran twice was in flight at the death"
     never = {line.step for line in place.lines() if line.tool in NON_IDEMPOTENT}
     assert all(now[step] == 1 for step in never), "what must not run twice did not"
 

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import random
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from tests.fault.fault_kit import KILLED, check_executions, check_journal, check_uncertain, log_of, run_process
-from tests.fault.flow_process import Place, Point, Where, drive
+from dynamicflow.streams.core.events import Event
+from tests.fault.fault_kit import (
+    KILLED,
+    check_executions,
+    check_journal,
+    check_uncertain,
+    ended,
+    log_of,
+    process,
+    run_process,
+    steps,
+    until,
+)
+from tests.fault.flow_process import NEVER, Line, Place, Point, Where, drive
 
-CHUNKS: Final = 6
-"""Every kill is a test of its own in spirit; a few tests hold them, so that they can run side by side."""
+SIDE_BY_SIDE: Final = 4
+KILLS: Final = 5
+COPIES: Final = 15
 MARGIN: Final = 3
 """How many more Writes or calls than the undisturbed runs had, as they overlap differently each time."""
 
@@ -20,7 +36,7 @@ MARGIN: Final = 3
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """What a process that nobody kills leaves."""
     place = Place(tmp_path_factory.mktemp("undisturbed"))
-    assert run_process(drive, str(place.folder)) == 0
+    assert run_process(drive, str(place.folder), NEVER) == 0
     check_journal(place)
     answer: dict[str, Any] = place.answer("drive")
     assert {result["status"] for result in answer["results"].values()} == {"completed"}
@@ -42,28 +58,65 @@ def kill_and_recover(place: Place, point: Point, expected: dict[str, Any]) -> in
     return check_uncertain(place, before, noted)
 
 
+def every(where: Where, tmp_path: Path, undisturbed: dict[str, Any]) -> int:
+    """Kill at every such moment; how many steps were of unknown outcome."""
+
+    def one(n: int) -> int:
+        place = Place(tmp_path / f"{where}-{n}")
+        place.folder.mkdir()
+        try:
+            return kill_and_recover(place, Point(where, n), undisturbed)
+        except AssertionError as error:
+            raise AssertionError(f"killed {where} {n}: {error}") from error
+
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        return sum(pool.map(one, range(1, undisturbed["counts"][where] + MARGIN)))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("chunk", range(CHUNKS))
+@pytest.mark.timeout(300)
 class TestARunEndsAsIfItHadNotBeenKilled:
-    def every(self, where: Where, chunk: int, tmp_path: Path, undisturbed: dict[str, Any]) -> int:
-        uncertain = 0
-        for n in range(1 + chunk, undisturbed["counts"][where] + MARGIN, CHUNKS):
-            place = Place(tmp_path / f"{where}-{n}")
-            place.folder.mkdir()
-            try:
-                uncertain += kill_and_recover(place, Point(where, n), undisturbed)
-            except AssertionError as error:
-                raise AssertionError(f"killed {where} {n}: {error}") from error
-        return uncertain
+    def test_before_each_write(self, tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+        every("before", tmp_path, undisturbed)
 
-    def test_before_each_write(self, chunk: int, tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-        self.every("before", chunk, tmp_path, undisturbed)
+    def test_after_each_write(self, tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+        assert every("after", tmp_path, undisturbed) > 0
 
-    def test_after_each_write(self, chunk: int, tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-        assert self.every("after", chunk, tmp_path, undisturbed) > 0
+    def test_as_each_call_begins(self, tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+        assert every("called", tmp_path, undisturbed) > 0
 
-    def test_as_each_call_begins(self, chunk: int, tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-        self.every("called", chunk, tmp_path, undisturbed)
+    def test_when_each_call_has_had_its_effect(self, tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+        assert every("noted", tmp_path, undisturbed) > 0
 
-    def test_when_each_call_has_had_its_effect(self, chunk: int, tmp_path: Path, undisturbed: dict[str, Any]) -> None:
-        self.every("noted", chunk, tmp_path, undisturbed)
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+class TestManyRunsEndAlikeHoweverOftenTheyAreKilled:
+    @pytest.mark.parametrize("seed", range(3))
+    def test_at_random_times_under_load(self, seed: int, tmp_path: Path, undisturbed: dict[str, Any]) -> None:
+        place, rng, deaths = Place(tmp_path), random.Random(seed), 0
+        last: tuple[dict[str, list[Event]], list[Line]] = {}, []
+        while deaths < KILLS:
+            child = process(drive, str(place.folder), None, "done", COPIES)
+            until(lambda child=child: place.journal.exists() or not child.is_alive(), "the journal is there")
+            child.join(rng.uniform(0.0, 0.3))  # not a wait for anything: the moment is what is drawn
+            child.kill()
+            if ended(child) != KILLED:
+                break
+            deaths += 1
+            check_executions(place, *last)
+            last = log_of(place), place.lines()
+
+        assert run_process(drive, str(place.folder), None, "done", COPIES) == 0
+
+        results = place.answer("done")["results"]
+        assert len(results) == 2 * COPIES
+        for name, result in results.items():
+            like = f"{name.split('-')[0]}-0"
+            expected = json.loads(json.dumps(undisturbed["results"][like]).replace(like, name))
+            assert result == expected, f"seed {seed}: {name}"
+        check_journal(place)
+        check_executions(place, *last)
+        log = log_of(place)
+        asked = steps(log, "input-requested")
+        assert asked == {step for step in steps(log, "tool-lost") if step in asked}, f"seed {seed}"

@@ -1,4 +1,4 @@
-"""References: names, paths, projections, ``.length``, ``.output`` (canonical.md §3, seed-semantics §6)."""
+"""References: names, paths, projections, ``.length``, ``.output`` (canonical.md §3)."""
 
 from __future__ import annotations
 

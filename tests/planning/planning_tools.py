@@ -1,4 +1,4 @@
-"""Tools of the seed's scenarios as specs: what a planner sees of them."""
+"""Tools of everyday scenarios as specs: what a planner sees of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The seed's scenarios, said as people say them, become valid and sensible plans without a model."""
+"""Everyday scenarios, said as people say them, become valid and sensible plans without a model."""
 
 from __future__ import annotations
 

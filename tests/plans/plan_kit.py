@@ -64,7 +64,7 @@ def same(left: Json, right: Json) -> bool:
 
 
 def differences(expected: Mapping[str, Json], got: Mapping[str, Json], at: str = "") -> list[str]:
-    """What of ``expected`` is otherwise; ``error`` and ``metadata`` are compared field by field, all else as a whole."""
+    """What of ``expected`` is otherwise; ``error`` and ``metadata`` are compared by field, all else as a whole."""
     found = []
     for name, wanted in expected.items():
         where, is_ = f"{at}{name}", got.get(name)

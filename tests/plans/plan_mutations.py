@@ -72,6 +72,10 @@ KEYS: Final = (
     "test", "operation", "config", "output", "nodes", "edges", "from", "to", "transform", "variables", "joins", "steps",
     "flow", "version", "metadata", "with", "then", "else", "__proto__", "\u0000", "a/b~c", "",
 )  # fmt: skip
+SIGNS: Final = ("", "$", "{", "}", "(", "'", "\\", ".", "[", " ", "-", "\ud83d", "é")
+TYPES: Final = (
+    "tool", "value", "conditional", "switch", "sequence", "parallel", "map", "filter", "reduce", "loop", "wait",
+)  # fmt: skip
 Place = tuple[Any, Any]
 """(list or object, index or key)."""
 
@@ -82,7 +86,9 @@ def places(value: Json) -> list[Place]:
     todo = [value]
     while todo:
         part = todo.pop()
-        inner = list(part.items()) if isinstance(part, dict) else list(enumerate(part)) if isinstance(part, list) else []
+        inner: list[tuple[Any, Any]] = []
+        if isinstance(part, dict | list):
+            inner = list(part.items() if isinstance(part, dict) else enumerate(part))
         found += [(part, key) for key, _ in inner]
         todo += [child for _, child in inner]
     return found
@@ -141,14 +147,13 @@ def _cut(made: Json, dice: random.Random) -> None:
         holder, key = dice.choice(texts)
         text = holder[key]
         at = dice.randint(0, len(text))
-        holder[key] = text[:at] + dice.choice(("", "$", "{", "}", "(", "'", "\\", ".", "[", " ", "-", "\ud83d", "é")) + text[at + 1 :]
+        holder[key] = text[:at] + dice.choice(SIGNS) + text[at + 1 :]
 
 
 def _type(made: Json, dice: random.Random) -> None:
     nodes = [part for part in _nodes(made) if isinstance(part.get("type"), str)]
     if nodes:
-        kinds = ("tool", "value", "conditional", "switch", "sequence", "parallel", "map", "filter", "reduce", "loop", "wait")
-        dice.choice(nodes)["type"] = dice.choice(kinds)
+        dice.choice(nodes)["type"] = dice.choice(TYPES)
 
 
 _CHANGES: Final[tuple[Callable[[Json, random.Random], None], ...]] = (

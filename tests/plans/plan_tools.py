@@ -68,6 +68,10 @@ def _spoil(inputs: Json, context: ToolContext) -> Json:
     return inputs
 
 
+def _ship(inputs: Json, context: ToolContext) -> Json:
+    return {"label": f"{inputs['orderId']}:{','.join(inputs['lines'])}:{inputs['to']}"}
+
+
 FAILS: Final = fields(times_=INTEGER, code_=TEXT, kind_=TEXT, message_=TEXT, retryable_=FLAG)
 ATTEMPT: Final = fields(attempt=INTEGER, key_=TEXT)
 LEAD: Final = fields(name=TEXT, score=NUMBER)
@@ -76,11 +80,12 @@ ORDER: Final = fields(
     orderId=TEXT, items={"type": "array", "items": fields(sku=TEXT, quantity=INTEGER)}, address=ADDRESS
 )
 NULLABLE: Final = {"type": ["string", "null"]}
+MAYBE: Final = {"type": ["object", "null"], "properties": {"n": INTEGER}}
 
 _SCHEMAS: Final[Mapping[str, tuple[Any, Any, Callable[..., Any], Mapping[str, Any]]]] = {
     "echo": (fields(value={}), None, lambda given, context: given["value"], {}),
     "show": ({"type": "object", "additionalProperties": True}, None, lambda given, context: given, {}),
-    "add": (fields(a=NUMBER, b=NUMBER), fields(sum=NUMBER), lambda given, context: {"sum": given["a"] + given["b"]}, {}),
+    "add": (fields(a=NUMBER, b=NUMBER), fields(sum=NUMBER), lambda given, _: {"sum": given["a"] + given["b"]}, {}),
     "upper": (fields(text=TEXT), fields(text=TEXT), lambda given, context: {"text": given["text"].upper()}, {}),
     "validateEmail": (
         fields(email=TEXT),
@@ -131,10 +136,8 @@ _SCHEMAS: Final[Mapping[str, tuple[Any, Any, Callable[..., Any], Mapping[str, An
         },
         {},
     ),
-    "ship": (fields(orderId=TEXT, lines={"type": "array", "items": TEXT}, to=TEXT), fields(label=TEXT), lambda given, context: {
-        "label": f"{given['orderId']}:{','.join(given['lines'])}:{given['to']}"
-    }, {}),
-    "deliver": (fields(order=ORDER), fields(city=TEXT), lambda given, context: {"city": given["order"]["address"]["city"]}, {}),
+    "ship": (fields(orderId=TEXT, lines={"type": "array", "items": TEXT}, to=TEXT), fields(label=TEXT), _ship, {}),
+    "deliver": (fields(order=ORDER), fields(city=TEXT), lambda given, _: {"city": given["order"]["address"]["city"]}, {}),
     "whoami": (
         fields(),
         fields(runId=TEXT, nodeId=TEXT, item={"type": "array", "items": INTEGER}, attempt=INTEGER, key=TEXT),
@@ -147,7 +150,7 @@ _SCHEMAS: Final[Mapping[str, tuple[Any, Any, Callable[..., Any], Mapping[str, An
         },
         {},
     ),
-    "maybe": (fields(give_={}), {"type": ["object", "null"], "properties": {"n": INTEGER}}, lambda given, context: given.get("give"), {}),
+    "maybe": (fields(give_={}), MAYBE, lambda given, context: given.get("give"), {}),
     "gated": (fields(), None, lambda given, context: "ran", {"requiresApproval": True}),
 }  # fmt: skip
 
