@@ -4,7 +4,7 @@ What the rules read:
     sources       every expression and template of a plan, parsed once, with what its names mean
     graph         who waits for whom at the top; cycles       predecessors   what stands directly before a node
     outputs       what is known of values from the schemas    literals       values against parts of a schema
-    places        paths of nodes                              findings       what was found, and near names
+    places        paths of nodes                              findings       what was found
 
 The rules:
     sight, texts, binding, inputs, mappings, conditions, bounds, policy; release: what cannot be run yet

@@ -1,23 +1,21 @@
-"""Where rules put what they find, and the nearest right name for a wrong one."""
+"""Where rules put what they find."""
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from ...errors import Problem
 from ...values import Json, pointer
+from ..near import NearNames
 
 Path = tuple[str | int, ...]
 """Keys and indexes into the canonical plan; a JSON Pointer when reported."""
 
 _MOST_OPTIONS: Final = 50
 """Names listed in one problem; a plan may have 5 000."""
-_MOST_COMPARED: Final = 5_000_000
-"""Pairs of characters compared per check in search of a near name: about a second at worst."""
 
 
 @dataclass(slots=True)
@@ -27,7 +25,7 @@ class Findings:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     _counts: Counter[str] = field(default_factory=Counter)
-    _compared: int = 0
+    _names: NearNames = field(default_factory=NearNames)
     _seen: set[tuple[str, str, str]] = field(default_factory=set)
 
     def error(
@@ -59,20 +57,10 @@ class Findings:
         """Problems of that code so far."""
         return self._counts[code]
 
-    def nearest(self, wrong: str, options: Iterable[str], show: Callable[[str], str] = repr) -> str:
+    def nearest(self, wrong: str, options: Collection[str], show: Callable[[str], str] = repr) -> str:
         """``Did you mean 'right'?`` where one of the options is near, else ``""``."""
-        names = list(options)
-        folded = {_fold(name): name for name in reversed(names)}
-        near = folded.get(_fold(wrong))
-        if near is None and len(wrong) <= 200:
-            self._compared += len(wrong) * sum(map(len, names))
-            if self._compared <= _MOST_COMPARED:
-                near = next(iter(difflib.get_close_matches(wrong, names, 1)), None)
+        near = self._names.find(wrong, options)
         return f"Did you mean {show(near)}?" if near is not None else ""
-
-
-def _fold(name: str) -> str:
-    return name.replace("_", "").replace("-", "").casefold()
 
 
 def listed(names: Iterable[str], most: int = 8) -> str:

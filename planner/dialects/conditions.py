@@ -1,4 +1,4 @@
-"""Condition objects (type expression, variable, literal, tool or llm) as expressions, with the node that asks where one must be asked.
+"""Condition objects as expressions, with the node that asks where one must be asked.
 
 ``{type: expression|variable|literal}`` becomes text. ``{type: tool|llm}`` becomes a node in ``test`` (in ``body`` for a
 filter) and an expression over it; where there is no such place, in a while condition or on an edge, it is refused.

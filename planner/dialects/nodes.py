@@ -28,7 +28,7 @@ from .fields import (
     valid_names,
     variant_of,
 )
-from .report import ABSENT, Report, kind_of, short
+from .report import ABSENT, Report, short
 from .shapes import read_value, same
 
 MAX_NODES: Final = 5_000
@@ -107,8 +107,7 @@ class Reader:
             self.report.add("MISSING_NODE_TYPE", given, "the node has no type", available=TYPES)
             return None
         if not isinstance(type_, str):
-            how, message = "Use one of: " + ", ".join(TYPES), f"a node type is a name, found {kind_of(type_)}"
-            self.report.add("INVALID_NODE_TYPE", given + "/type", message, how, available=TYPES)
+            self.report.shape(given + "/type", type_, "the name of a node type")
             return None
         if type_ == "expression":
             return type_

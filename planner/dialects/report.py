@@ -1,8 +1,7 @@
-"""Where the readers put what is wrong, and the nearest right name for a wrong one. Paths are pointers as given."""
+"""Where the readers put what is wrong. Paths are pointers as given."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -10,14 +9,12 @@ from typing import Final
 
 from ...errors import Problem
 from ...values import Json
+from ..near import NearNames
 
 MOST_PROBLEMS: Final = 10_000
 """Of one plan; a document of 5 MiB can hold a million, and nobody reads on from here."""
 _MOST_OPTIONS: Final = 50
 """Names listed in one problem; a plan may have 5 000."""
-_MOST_COMPARISONS: Final = 6_000
-"""Names compared per plan in search of a near one: half a second at worst, and all ids of a plan for one wrong one."""
-_MANY: Final = 100
 _LONGEST: Final = 80
 
 
@@ -38,8 +35,7 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
     warnings: list[Problem] = field(default_factory=list)
     _stopped: bool = False
-    _compared: int = 0
-    _folded: dict[int, tuple[Collection[str], dict[str, str]]] = field(default_factory=dict)
+    _names: NearNames = field(default_factory=NearNames)
 
     def add(
         self,
@@ -78,24 +74,8 @@ class Report:
 
     def nearest(self, wrong: str, options: Collection[str], otherwise: str = "") -> str:
         """``Did you mean 'right'?`` where one of the options is near, else ``otherwise``."""
-        near = self._folds(options).get(_fold(wrong))
-        if near is None and len(wrong) <= _LONGEST and self._compared + len(options) <= _MOST_COMPARISONS:
-            self._compared += len(options)
-            near = next(iter(difflib.get_close_matches(wrong, options, 1)), None)
+        near = self._names.find(wrong, options)
         return f"Did you mean {near!r}?" if near is not None else otherwise
-
-    def _folds(self, options: Collection[str]) -> dict[str, str]:
-        """The options without case, ``_`` and ``-``; kept for the ids of a plan, which are many and asked for often."""
-        if len(options) <= _MANY:
-            return {_fold(name): name for name in options}
-        known = self._folded.get(id(options))
-        if known is None:
-            known = self._folded[id(options)] = (options, {_fold(name): name for name in options})
-        return known[1]
-
-
-def _fold(name: str) -> str:
-    return name.replace("_", "").replace("-", "").casefold()
 
 
 def kind_of(value: Json) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 from ...values import Json
+from ..near import nearest
 from ..types import (
     BOOLEAN,
     NULL,
@@ -29,7 +30,7 @@ from . import signatures
 from . import syntax as s
 from .functions import ARITY
 from .operators import Failure, pattern
-from .paths import Walk, field_hint, nearest
+from .paths import Walk, field_hint
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from ...values import Json
+from ..near import nearest
 from ..types import NULL, NUMBER, UNKNOWN, Type, join, list_of, nullable, possible
 from . import syntax as s
 
@@ -133,14 +133,6 @@ def _output(whole: Type) -> Type:
             return declared
         return nullable(declared) if "output" in whole.required else join(declared, whole)
     return whole if declared is None and whole.closed else UNKNOWN
-
-
-def nearest(wrong: str, names: Sequence[str]) -> list[str]:
-    """Up to three of the names that are written much like ``wrong``, nearest first."""
-    folded = {name.replace("_", "").replace("-", "").casefold(): name for name in reversed(names)}
-    same = folded.get(wrong.replace("_", "").replace("-", "").casefold())
-    near = difflib.get_close_matches(wrong[:100], names, 3) if len(names) <= 2_000 else []
-    return [same, *(name for name in near if name != same)][:3] if same is not None else near
 
 
 def field_hint(missing: Missing) -> str:

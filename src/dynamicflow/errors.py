@@ -14,7 +14,7 @@ A ``code`` is stable: programs may rely on it. A message says what, where, what 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,6 +42,14 @@ class Problem:
             "suggestion": self.suggestion,
             "context": {"expected": self.expected, "actual": self.actual, "availableOptions": list(self.available)},
         }
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Json]) -> Problem:
+        """The problem that :meth:`to_json` told; what is missing is empty."""
+        code, path, message, hint = (str(given.get(key) or "") for key in ("code", "path", "message", "suggestion"))
+        context = given.get("context") or {}
+        options = tuple(context.get("availableOptions") or ())
+        return cls(code, path, message, hint, context.get("expected"), context.get("actual"), options)
 
     def __str__(self) -> str:
         where = f" at {self.path}" if self.path else ""

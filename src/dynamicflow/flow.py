@@ -246,22 +246,9 @@ def raise_if_refused(run: Run) -> None:
     if record is None:
         return
     error = record["error"]
-    problems = [_problem(given) for given in (error["details"] or {}).get("problems", ())]
+    problems = [Problem.from_json(given) for given in (error["details"] or {}).get("problems", ())]
     kinds: Mapping[str, type[DynamicFlowError]] = {"INPUT_INVALID": InputInvalid}
     raise kinds.get(error["code"], PlanInvalid)(error["code"], error["message"], problems)
-
-
-def _problem(given: Mapping[str, Json]) -> Problem:
-    context = given.get("context") or {}
-    return Problem(
-        given["code"],
-        given["path"],
-        given["message"],
-        given.get("suggestion") or "",
-        context.get("expected"),
-        context.get("actual"),
-        tuple(context.get("availableOptions") or ()),
-    )
 
 
 def _all_nodes(nodes: Sequence[ir.Node]) -> list[ir.Node]:

@@ -39,13 +39,7 @@ def _error(error: dict[str, Json]) -> None:
     details = error.get("details")
     problems = details.get("problems") if isinstance(details, dict) else None
     if isinstance(problems, list):
-        show_problems([problem_of(given) for given in problems if isinstance(given, dict)])
-
-
-def problem_of(given: dict[str, Json]) -> Problem:
-    """A Problem from its JSON."""
-    code, path, message, suggestion = (str(given.get(key) or "") for key in ("code", "path", "message", "suggestion"))
-    return Problem(code, path, message, suggestion)
+        show_problems([Problem.from_json(given) for given in problems if isinstance(given, dict)])
 
 
 def _hints(record: dict[str, Json], db: str | None) -> None:

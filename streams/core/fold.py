@@ -232,9 +232,10 @@ def _tool_refused(turn: Turn, event: events.ToolRefused) -> bool:
 
 def _timer_fired(turn: Turn, event: events.TimerFired) -> bool:
     state = turn.state
-    timer = state.timers.pop(event.timer, None)
+    timer = state.timers.get(event.timer)
     if timer is None or timer.kind != event.kind:
         return False
+    del state.timers[event.timer]
     if timer.node_id is None:
         limit = shown(state.options.run_timeout)
         graph.end_run(turn, "timed_out", error_record("TIMEOUT", f"the run did not end within {limit} ms", None, ()))
@@ -289,13 +290,17 @@ def _cancel_requested(turn: Turn, event: events.CancelRequested) -> bool:
 
 
 def _pause_requested(turn: Turn, event: events.PauseRequested) -> bool:
+    if not _first_time(turn, event):
+        return False
     turn.state.paused = True
-    return _first_time(turn, event)
+    return True
 
 
 def _resume_requested(turn: Turn, event: events.ResumeRequested) -> bool:
+    if not _first_time(turn, event):
+        return False
     turn.state.paused, turn.state.parked = False, None
-    return _first_time(turn, event)
+    return True
 
 
 def _first_time(turn: Turn, event: Event) -> bool:

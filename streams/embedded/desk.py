@@ -1,6 +1,6 @@
 """Where commands of other processes are carried out: ``run`` for a file somebody else owns, ``cancel``, ``resolve``.
 
-A command leaves the inbox in the transaction that writes its effect, together with the answer; a repeat after a crash
+A command leaves the inbox together with the answer, once its effect is durable; a repeat after a crash between the two
 meets an idempotent start or a control of the same id.
 """
 
@@ -65,7 +65,7 @@ class Desk:
                 str(command.get("resolution")),
                 output=command.get("output"),
                 reason=reason,
-                item=tuple(command.get("item") or ()),
+                item=_item_of(command.get("item")),
                 by=by,
                 control_id=control_id,
             )
@@ -78,3 +78,11 @@ class Desk:
         for task in self._under_way.values():
             task.cancel()
         await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+
+
+def _item_of(given: Json) -> tuple[int, ...]:
+    if given is None:
+        return ()
+    if isinstance(given, list) and all(isinstance(index, int) for index in given):
+        return tuple(given)
+    raise UsageError("USAGE", f"item {given!r:.80}: expected a list of indexes, like [2, 0]")

@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from ...values import Json
+from ...values import LARGE_VALUE_BYTES, Json
 from ..core.events import Event
 from ..core.state import RunState
 from ..core.turn import Turn
 
 if TYPE_CHECKING:
     from .journal import RunRow
+
+INLINE_BUDGET: Final = 16 * 1024 * 1024
+"""Bytes of records a run may write before its values over 16 KiB lie beside the log as well."""
 
 
 class Signal:
@@ -57,12 +60,18 @@ class Driven:
     told: frozenset[str] = frozenset()
     """Ids of announcements the log held when the run was taken up: they are not appended again."""
     inline_bytes: int = 0
+    """Of the records written so far."""
     created: asyncio.Future[bool] | None = None
     """While its start is on the way to the disk: True when it is there, False when the id was taken."""
 
     @property
     def run_id(self) -> str:
         return self.state.run_id
+
+    @property
+    def inline_limit(self) -> int:
+        """Bytes above which a value lies beside the log: less once the run has filled its budget."""
+        return LARGE_VALUE_BYTES if self.inline_bytes < INLINE_BUDGET else LARGE_VALUE_BYTES // 16
 
     @property
     def status(self) -> str:

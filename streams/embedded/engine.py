@@ -77,6 +77,8 @@ class Engine:
         self._journal_of, self._resume, self._model, self._drain_s = journal_of, resume, model, drain_s
         self._drive = drive
         self._runner: Runner | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Where it was entered, while it is open."""
         self._desk = Desk(self)
         self._controls = 0
         self._planning: set[asyncio.Future[None]] = set()
@@ -114,6 +116,8 @@ class Engine:
     # --- life -------------------------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        if self._loop is not None:
+            raise UsageError("ENGINE_OPEN", "this engine is in use; make another one, or leave its `async with` first")
         toolbox = Toolbox(dict(self.registry), self.registry.joins)
         runner = Runner(
             journal_of=self._journal_of,
@@ -122,7 +126,7 @@ class Engine:
             plan=self._make_plan,
             command=self._desk.take,
         )
-        self._runner = runner
+        self._runner, self._loop = runner, asyncio.get_running_loop()
         runner.draining = not self._drive
         runner.host.start()
         try:
@@ -138,15 +142,19 @@ class Engine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        known = self.failure
         await self._close(self._drain_s)
+        await asyncio.sleep(0)  # what the journal said last is on its way
+        if kind is None and known is None and self.failure is not None:
+            raise self.failure
 
     async def _close(self, drain_s: float) -> None:
         """Let running steps end and be recorded (``drain_s`` seconds), then stop. Runs go on at the next open."""
-        runner = self.runner
+        runner, self._loop = self.runner, None
         await self._desk.stop()
         await runner.drain(drain_s)
         runner.stop()
-        await asyncio.to_thread(runner.host.close, 1.0)
+        await asyncio.to_thread(runner.host.close, 0.0)  # what the drain did not see end is not recorded any more
         await asyncio.to_thread(runner.journal.close, 30.0)
 
     @property
@@ -205,10 +213,12 @@ class Engine:
         id stays free. The same start again gives the same run. Raises RunExists for other content under a taken id,
         UsageError for an id or options that are none, JournalError when the log cannot be used.
         """
+        if self._loop is not asyncio.get_running_loop() and self._loop is not None:
+            raise UsageError("ENGINE_OTHER_LOOP", "the engine was entered in another event loop: call it from there")
         if self.failure is not None:
             raise self.failure
         chosen = planning.options_of(options)
-        ident = run_id or chosen.workflow_id or str(uuid_utils.uuid7())
+        ident = run_id if run_id is not None else chosen.workflow_id or str(uuid_utils.uuid7())
         if not isinstance(ident, str) or not RUN_ID.match(ident):
             expected = "expected 1 to 128 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
             raise UsageError("INVALID_RUN_ID", f"run id {ident!r:.140}: {expected}")
@@ -220,9 +230,9 @@ class Engine:
         request: dict[str, Json] = {"type": "start", "runId": ident, "input": given}
         plan = None
         if isinstance(plan_or_prompt, str) and not plan_or_prompt.lstrip("\ufeff \t\r\n").startswith("{"):
-            request["prompt"] = plan_or_prompt
+            request["prompt"] = planning.text_of("prompt", plan_or_prompt)
             if model or self._model:
-                request["model"] = model or self._model
+                request["model"] = planning.text_of("model", model or self._model)
         else:
             plan = self._accepted(plan_or_prompt, chosen)
             refusal = plan.refusal(given, chosen)
@@ -232,7 +242,11 @@ class Engine:
         if chosen is not NO_OPTIONS:
             request["options"] = chosen.model_dump(by_alias=True, exclude_defaults=True, mode="json")
         if labels:
-            request["labels"] = dict(labels)
+            request["labels"] = planning.labels_of(labels)
+        try:
+            encode({**request, "input": None})
+        except (TypeError, ValueError) as error:
+            raise UsageError("INVALID_REQUEST", f"the prompt, model or labels are no JSON text: {error}") from error
         return await self._begin(ident, request, plan)
 
     async def _begin(self, ident: str, request: dict[str, Json], plan: planning.Accepted | None) -> Run:
@@ -320,6 +334,9 @@ class Engine:
         if reason is not None:
             self.runner.park(driven, reason)
         elif self._drive:
+            if row.status != driven.status:  # it was parked, or the process died before its index said so
+                moved = driven.moved(status=driven.status, updated_at=self.now(), error_code=None)
+                self.runner.append(driven, [], row=moved)
             self.runner.take_up(driven)
         return driven
 

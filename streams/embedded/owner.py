@@ -52,6 +52,9 @@ class Ownership:
         try:
             self._lock.acquire(timeout=PATIENCE_SECONDS, poll_interval=0.01)
         except Timeout as error:
+            if not os.path.exists(self._lock.lock_file):  # a file system that takes no new files: nobody holds anything
+                message = f"the lock beside {path} cannot be made there; name a file in another folder"
+                raise JournalError("JOURNAL_READ_ONLY", message) from error
             owner = written_owner(path) or Owner()
             message = (
                 f"{path} is driven by {owner}. One process drives a file: end that one, use another file, or give it "

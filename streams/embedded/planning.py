@@ -16,7 +16,7 @@ from ...planner.options import Options
 from ...planner.planning import PlanRequest, make_plan, planner_for
 from ...tools.joins import Join
 from ...tools.spec import ToolSpec
-from ...values import Json, pointer, stamp
+from ...values import Json, NotJson, plain, pointer, stamp
 from ..clock import Clock
 from ..core import commands as c
 from ..core import events as e
@@ -36,6 +36,27 @@ def options_of(given: Mapping[str, Json] | Options | None) -> Options:
         raise UsageError("INVALID_OPTION", "the options are not usable", problems) from error
     except (TypeError, ValueError) as error:
         raise UsageError("INVALID_OPTION", f"the options are not JSON: {error}") from error
+
+
+def labels_of(given: Mapping[str, str]) -> dict[str, Json]:
+    """Labels of a request. Raises UsageError when they are no texts by name."""
+    try:
+        labels = plain(dict(given))[0]
+    except (TypeError, ValueError, NotJson, OverflowError) as error:
+        raise UsageError("USAGE", f"labels are texts by name, like {{'tenant': 'acme'}}: {error}") from error
+    if not isinstance(labels, dict) or not all(isinstance(text, str) for text in labels.values()):
+        raise UsageError("USAGE", "labels are texts by name, like {'tenant': 'acme'}")
+    return labels
+
+
+def text_of(name: str, given: object) -> str:
+    """A text that a record can hold. Raises UsageError."""
+    try:
+        if isinstance(given, str) and given.encode():
+            return given
+    except UnicodeEncodeError as error:
+        raise UsageError("USAGE", f"the {name} holds half a character: {error}") from error
+    raise UsageError("USAGE", f"the {name} is {given!r:.80}: expected a text that is not empty")
 
 
 def name_of(check: Check | None) -> str | None:

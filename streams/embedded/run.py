@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from ...errors import UsageError
-from ...values import Json
+from ...values import Json, NotJson, plain
 from ..core import events as e
 from ..core.derive import Deriver
 from ..core.events import Event, envelope
@@ -94,12 +94,13 @@ class Run:
         return self._rejected
 
     async def cancel(self, reason: str = "", *, by: str = "", control_id: str = "") -> None:
-        """End the run as cancelled. Raises UsageError when it has ended already.
+        """End the run as cancelled; durable on return. Raises UsageError when it has ended already.
 
         ``control_id`` identifies the request: the same twice is one.
         """
-        control = {"type": "cancel", "by": by, "reason": reason}
-        await self._control(e.CancelRequested, "cancel", control_id, reason=reason, control=control)
+        if not self._applied("cancel", None, control_id):
+            control = {"type": "cancel", "by": by, "reason": reason}
+            await self._control(e.CancelRequested, "cancel", control_id, reason=reason, control=control)
 
     async def resolve(
         self,
@@ -112,9 +113,14 @@ class Run:
         by: str = "",
         control_id: str = "",
     ) -> None:
-        """Settle a step whose outcome is unknown: ``done`` (with its output), ``fail``, or ``retry``."""
+        """Settle a step whose outcome is unknown: ``done`` (with its output), ``fail``, or ``retry``.
+
+        Durable on return. Raises UsageError when the run has no such step.
+        """
         if resolution not in ("done", "fail", "retry"):
             raise UsageError("USAGE", f"resolution {resolution!r}: expected done, fail or retry")
+        if self._applied("resolve", node_id, control_id):
+            return
         driven = self._running("resolve")
         live = driven.state.live_at(node_id, item)
         if live is None or live.status != "uncertain":
@@ -140,9 +146,21 @@ class Run:
             raise UsageError("RUN_ENDED", f"run {self.id} has ended ({self.status}); there is nothing to {asked}")
         return driven
 
+    def _control_fact(self, name: str, node_id: str | None, serial: str) -> str:
+        return f"{self.id}/{node_id or '-'}/-/-/{name}/{serial}"
+
+    def _applied(self, name: str, node_id: str | None, control_id: str) -> bool:
+        """Was this very request carried out before, by a process that died before it could say so?"""
+        controls = self._driven.state.controls if self._driven is not None else {}
+        return bool(control_id) and self._control_fact(name, node_id, control_id) in controls
+
     async def _control(self, kind: type[e.Control], name: str, control_id: str, **fields: Json) -> None:
         driven = self._running(name)
         serial = control_id or self._engine.next_control()
-        ident = f"{self.id}/{fields.get('node_id') or '-'}/-/-/{name}/{serial}"
-        fact = kind.model_validate(envelope(ident, self.id, self._engine.now()) | fields)
+        ident = self._control_fact(name, fields.get("node_id"), serial)
+        try:
+            given = plain({key: value for key, value in fields.items() if key != "item"})[0]
+        except (NotJson, OverflowError) as error:
+            raise UsageError("USAGE", f"what was given to {name} is not JSON: {error}") from error
+        fact = kind.model_validate(envelope(ident, self.id, self._engine.now()) | fields | given)
         await self._engine.ask(driven, fact)

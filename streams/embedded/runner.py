@@ -106,7 +106,7 @@ class Runner:
         values: dict[str, bytes] = {}
         records = []
         for event in events:
-            encoded = encode_event(event, large=self._inline_limit(driven))
+            encoded = encode_event(event, large=driven.inline_limit)
             driven.inline_bytes += len(encoded.record)
             records.append(encoded.record)
             values.update(encoded.values)
@@ -121,11 +121,6 @@ class Runner:
             )
         )
         self._flush_soon()
-
-    @staticmethod
-    def _inline_limit(driven: Driven) -> int:
-        """Bytes above which a value lies beside the log: less once a run has filled its budget."""
-        return steps.LARGE if driven.inline_bytes < steps.INLINE_BUDGET else steps.LARGE // 16
 
     def write(self, write: Write) -> None:
         """Queue a Write that no fold waits for."""
@@ -220,7 +215,7 @@ class Runner:
                 self._applied(driven, driven.later.popleft())
         except CannotFold as error:
             self.park(driven, str(error), broken=True)
-        except Exception as error:
+        except Exception as error:  # a fault of ours: it parks this run, the others go on
             at = driven.later[0].id if driven.later else "-"
             log.exception("run %s: the fold failed at %s", driven.run_id, at)
             self.park(driven, f"the fold failed at {at}: {error!r}", broken=True)

@@ -18,7 +18,7 @@ from ...tools.context import ToolContext
 from ...tools.entry import Call, Delivered
 from ...tools.joins import Join
 from ...tools.spec import Tool
-from ...values import LARGE_VALUE_BYTES, Json, stamp
+from ...values import Json, stamp
 from ..clock import Clock
 from ..core import commands as c
 from ..core.events import RunParked, ToolLost, ToolStart, envelope, event_id
@@ -29,9 +29,6 @@ from .driven import Driven
 if TYPE_CHECKING:
     from .runner import Runner
 
-LARGE: Final = LARGE_VALUE_BYTES
-INLINE_BUDGET: Final = 16 * 1024 * 1024
-"""Bytes of records a run may write before its values over 16 KiB lie beside the log as well."""
 HOLD_AFTER_S: Final = 2.0
 LEASE_MS: Final = 60_000
 

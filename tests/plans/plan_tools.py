@@ -68,6 +68,10 @@ def _spoil(inputs: Json, context: ToolContext) -> Json:
     return inputs
 
 
+def _city(order: Json) -> Json:
+    return order["address"]["city"]
+
+
 def _ship(inputs: Json, context: ToolContext) -> Json:
     return {"label": f"{inputs['orderId']}:{','.join(inputs['lines'])}:{inputs['to']}"}
 
@@ -137,7 +141,7 @@ _SCHEMAS: Final[Mapping[str, tuple[Any, Any, Callable[..., Any], Mapping[str, An
         {},
     ),
     "ship": (fields(orderId=TEXT, lines={"type": "array", "items": TEXT}, to=TEXT), fields(label=TEXT), _ship, {}),
-    "deliver": (fields(order=ORDER), fields(city=TEXT), lambda given, _: {"city": given["order"]["address"]["city"]}, {}),
+    "deliver": (fields(order=ORDER), fields(city=TEXT), lambda given, _: {"city": _city(given["order"])}, {}),
     "whoami": (
         fields(),
         fields(runId=TEXT, nodeId=TEXT, item={"type": "array", "items": INTEGER}, attempt=INTEGER, key=TEXT),

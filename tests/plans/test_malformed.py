@@ -187,7 +187,7 @@ FATAL: Final[tuple[tuple[str, Callable[[Any, dict[str, Any]], Any]], ...]] = (
     ("UNKNOWN_FIELD", lambda made, node: node.update(shouldNotBe=None)),
     ("MISSING_NODE_TYPE", lambda made, node: node.pop("type")),
     ("INVALID_NODE_TYPE", lambda made, node: node.update(type="no_such_type")),
-    ("INVALID_NODE_TYPE", lambda made, node: node.update(type=["value"])),
+    ("INVALID_SHAPE", lambda made, node: node.update(type=["value"])),
     ("INVALID_ID", lambda made, node: node.update(id="not an id")),
     ("INVALID_ID", lambda made, node: node.update(id={})),
     ("RESERVED_ID", lambda made, node: node.update(id="input")),

@@ -68,6 +68,7 @@ class Given:
         self.run_id, self.now = run_id, START_MS
         self.state: RunState = new_run(run_id)
         self.facts: list[bytes] = []
+        self.values: dict[str, bytes] = {}
         self.asked: list[c.Command] = []
         self.all: list[c.Command] = []
         self._given, self._options = input, dict(options or {})
@@ -95,9 +96,10 @@ class Given:
 
     def fact(self, event: Event) -> list[c.Command]:
         """Append any fact."""
-        record = encode_event(event).record
-        self.facts.append(record)
-        self.asked = apply(self.state, decode_event(record), {})
+        encoded = encode_event(event)
+        self.facts.append(encoded.record)
+        self.values |= encoded.values
+        self.asked = apply(self.state, decode_event(encoded.record), self.values)
         self.all += self.asked
         return self.asked
 
@@ -221,9 +223,9 @@ class Given:
     def again(self) -> Given:
         """The same facts, folded from the beginning."""
         made = Given(run_id=self.run_id, planned=False)
-        made.plan, made.now = self.plan, self.now
+        made.plan, made.now, made.values = self.plan, self.now, dict(self.values)
         for record in self.facts:
             made.facts.append(record)
-            made.asked = apply(made.state, decode_event(record), {})
+            made.asked = apply(made.state, decode_event(record), made.values)
             made.all += made.asked
         return made

@@ -13,6 +13,9 @@ from dynamicflow.streams.core.leaves import retry_delay_ms
 from tests.spec.given import Given, step
 
 
+PINNED_DELAY = 1177.8941308730282
+
+
 def retry(**fields: Any) -> dict[str, Any]:
     return {"maxAttempts": 3, "backoff": "exponential", "initialDelay": 1000, "maxDelay": 60_000, **fields}
 
@@ -243,5 +246,3 @@ class TestTheFirstOutputWinsWhateverItsAttempt:
 
         assert (run.state.late, run.ended) == (1, None)
 
-
-PINNED_DELAY = 0.0

@@ -100,15 +100,17 @@ class TestAWait:
         run = Given(node("w", "wait", duration=3 * DAY), step("b", inputs={"x": "$w"}))
         (timer,) = run.asked_for(c.StartTimer)
         assert (timer.kind, timer.due_ms) == ("wait", run.now + 3 * DAY)
-        assert run.state.public_status == "running"
 
         run.timer("wait/w/-")
 
         assert run.phases["w"] == "completed"
         assert run.dispatch("b").inputs == {"x": None}
 
-    def test_alone_suspends_the_run(self) -> None:
-        run = Given(node("w", "wait", duration=1000))
+    def test_suspends_the_run_while_no_step_is_under_way(self) -> None:
+        run = Given(node("w", "wait", duration=1000), step("a"))
+        assert run.state.public_status == "running"
+
+        run.output("a")
 
         assert run.state.public_status == "suspended"
 
