@@ -318,4 +318,12 @@ ARITY: Final[Mapping[str, tuple[int, int | None]]] = {
     "min": (1, None),
     "max": (1, None),
 }
+"""Function -> the fewest and the most arguments it takes; None: any number."""
 """Least and most arguments; None: any number."""
+
+
+def arity_text(least: int, most: int | None) -> str:
+    """``2 arguments``, ``1 to 3 arguments``, ``at least 1 argument``."""
+    if most == least:
+        return f"{least} argument{'' if least == 1 else 's'}"
+    return f"at least {least} argument{'' if least == 1 else 's'}" if most is None else f"{least} to {most} arguments"

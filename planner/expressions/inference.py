@@ -28,7 +28,7 @@ from ..types import (
 )
 from . import signatures
 from . import syntax as s
-from .functions import ARITY
+from .functions import ARITY, arity_text
 from .operators import Failure, pattern
 from .paths import Walk, field_hint
 
@@ -257,7 +257,7 @@ class _Inference:
         count = len(node.args)
         if least <= count and (most is None or count <= most):
             return True
-        wanted = _count(least, most)
+        wanted = arity_text(least, most)
         own = " (the value before the dot is the first)" if node.method else ""
         message = f"{node.name} takes {wanted}{own}, not {count}"
         self._error("EXPRESSION_TYPE_ERROR", node.at, message, expected=wanted, actual=count)
@@ -384,12 +384,6 @@ def _unwrapped(node: s.Node) -> s.Node:
     while isinstance(node, s.Group):
         node = node.inner
     return node
-
-
-def _count(least: int, most: int | None) -> str:
-    if most == least:
-        return f"{least} argument{'' if least == 1 else 's'}"
-    return f"at least {least} argument{'' if least == 1 else 's'}" if most is None else f"{least} to {most} arguments"
 
 
 def _null_hint(*operands: _Typed) -> str:

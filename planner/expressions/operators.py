@@ -114,7 +114,8 @@ def number(value: Any) -> Json:
 
 def _numeric(operator: str, left: Json, right: Json, work: Callable[[Any, Any], Any]) -> Json:
     if not is_number(left) or not is_number(right):
-        raise Failure(f"{name_of(left)} {operator} {name_of(right)}: {_wants(operator)}{_null_hint(left, right)}")
+        given = f"{operator!r} got {name_of(left)} and {name_of(right)}"
+        raise Failure(f"{given}; it takes {_wants(operator)}{_null_hint(left, right)}")
     try:
         return number(work(left, right))
     except OverflowError as error:
@@ -177,7 +178,8 @@ def ordered(operator: str, left: Json, right: Json) -> bool:
     """``< <= > >=`` of two numbers or two strings (by code point)."""
     if not (is_number(left) and is_number(right)) and not (isinstance(left, str) and isinstance(right, str)):
         hint = _null_hint(left, right)
-        raise Failure(f"{name_of(left)} {operator} {name_of(right)}: two numbers or two strings{hint}")
+        given = f"{operator!r} got {name_of(left)} and {name_of(right)}"
+        raise Failure(f"{given}; it takes two numbers or two strings{hint}")
     if operator == "<":
         return bool(left < right)
     if operator == "<=":

@@ -108,7 +108,9 @@ def _value(text: str) -> Json:
 
 def _put(into: dict[str, Json], path: list[str], value: Json, pair: str) -> None:
     if len(path) > _DEEPEST:
-        raise UsageError("INVALID_OPTION", f"--option {pair[:60]!r}…: a name of {len(path)} parts; no option has so many")
+        raise UsageError(
+            "INVALID_OPTION", f"--option {pair[:60]!r}…: a name of {len(path)} parts; no option has so many"
+        )
     for part in path[:-1]:
         into = into.setdefault(part, {})
         if not isinstance(into, dict):

@@ -262,6 +262,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = app(given, standalone_mode=False, prog_name="dynamicflow")
         stdout.flush()
+        if code == 130 and json_out and not stdout.written():
+            raise KeyboardInterrupt  # typer answers one with this code and says nothing
         return code if isinstance(code, int) else 0
     except (KeyboardInterrupt, typer.Abort):
         from .errors import tell_interrupted

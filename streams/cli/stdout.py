@@ -21,6 +21,7 @@ class _Ways:
     descriptor: int | None = None
     """Descriptor 1 as it was."""
     reader_gone: bool = False
+    written: bool = False
 
 
 _WAYS: Final = _Ways()
@@ -36,9 +37,15 @@ def reader_gone() -> bool:
     return _WAYS.reader_gone
 
 
+def written() -> bool:
+    """Has there been any result yet?"""
+    return _WAYS.written
+
+
 def write(line: bytes) -> None:
     """Nothing where standard output is closed or its reader has gone. Raises Unwritable."""
     stream = results()
+    _WAYS.written = _WAYS.written or bool(line)
     if stream is None or _WAYS.reader_gone:
         return
     try:
@@ -71,22 +78,22 @@ def set_aside() -> None:
         sys.stdout = sys.stderr
         return
     stream.flush()
-    how = {"encoding": stream.encoding, "errors": stream.errors}
-    _WAYS.results, _WAYS.before = open(os.dup(number), "w", **how), stream
+    kept = os.dup(number)
+    _WAYS.results = open(kept, "w", encoding=stream.encoding, errors=stream.errors, closefd=False)
+    _WAYS.before = stream
     with contextlib.suppress(OSError):  # not open: nothing to give back
         _WAYS.descriptor = os.dup(1)
     os.dup2(_stderr(), 1)
-    sys.stdout = open(os.dup(1), "w", buffering=1, encoding=stream.encoding, errors="backslashreplace")
+    sys.stdout = open(1, "w", buffering=1, encoding=stream.encoding, errors="backslashreplace", closefd=False)
 
 
 def give_back() -> None:
     """Undo ``set_aside``, for a command called inside another program."""
-    _WAYS.reader_gone = False
+    _WAYS.reader_gone = _WAYS.written = False
     if _WAYS.before is None:
         return
     if _WAYS.results is not _WAYS.before and _WAYS.results is not None:
-        _WAYS.results.close()
-        sys.stdout.close()
+        os.close(_WAYS.results.fileno())
     if _WAYS.descriptor is not None:
         os.dup2(_WAYS.descriptor, 1)
         os.close(_WAYS.descriptor)

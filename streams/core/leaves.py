@@ -193,9 +193,12 @@ def step_failed(turn: Turn, live: Live, error: dict[str, Json]) -> None:
         turn.note("node-retry", step.id, live.frame.path, attempt=live.attempt + 1, delay=delay)
         return
     live.status = "running"
-    details = {name: error[name] for name in ("type", "details") if error.get(name) is not None} or None
+    told = error.get("details")
+    details = {**(told if isinstance(told, dict) else {} if told is None else {"details": told})}
+    if error.get("type") is not None:
+        details["type"] = error["type"]
     code, message = str(error.get("code")), str(error.get("message"))
-    fail(turn, live, error_record(code, message, step.id, live.frame.path, live.attempt, details))
+    fail(turn, live, error_record(code, message, step.id, live.frame.path, live.attempt, details or None))
 
 
 def next_attempt(turn: Turn, live: Live) -> None:

@@ -19,7 +19,6 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import pydantic_core
-import uuid_utils
 
 from ...errors import (
     InputInvalid,
@@ -33,7 +32,7 @@ from ...planner.check import Check, check_plan
 from ...planner.options import NO_OPTIONS, Options
 from ...tools.joins import Join
 from ...tools.registry import ToolRegistry
-from ...values import RUN_ID, Json, NotJson, digest, encode, plain, stamp
+from ...values import Json, NotJson, digest, encode, plain, stamp
 from ..clock import Clock, SystemClock
 from ..core import commands as c
 from ..core import events as e
@@ -218,10 +217,7 @@ class Engine:
         if self.failure is not None:
             raise self.failure
         chosen = planning.options_of(options)
-        ident = run_id if run_id is not None else chosen.workflow_id or str(uuid_utils.uuid7())
-        if not isinstance(ident, str) or not RUN_ID.match(ident):
-            expected = "expected 1 to 128 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
-            raise UsageError("INVALID_RUN_ID", f"run id {ident!r:.140}: {expected}")
+        ident = planning.run_id_of(run_id, chosen)
         try:
             given = plain(input)[0]
         except (NotJson, OverflowError) as error:
@@ -250,7 +246,10 @@ class Engine:
         return await self._begin(ident, request, plan)
 
     async def _begin(self, ident: str, request: dict[str, Json], plan: planning.Accepted | None) -> Run:
-        same = digest({**request, "runId": None})
+        try:
+            same = digest({**request, "runId": None})
+        except (TypeError, ValueError) as error:
+            raise UsageError("INVALID_REQUEST", f"the prompt, model or labels are no JSON text: {error}") from error
         under_way = self.runner.runs.get(ident)
         if under_way is not None:
             if under_way.created is not None and not await asyncio.shield(under_way.created):

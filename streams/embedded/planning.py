@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+import uuid_utils
 from pydantic import ValidationError
 
 from ...errors import DynamicFlowError, InputInvalid, PlanInvalid, PlanningFailed, Problem, UsageError
@@ -16,7 +17,7 @@ from ...planner.options import Options
 from ...planner.planning import PlanRequest, make_plan, planner_for
 from ...tools.joins import Join
 from ...tools.spec import ToolSpec
-from ...values import Json, NotJson, plain, pointer, stamp
+from ...values import RUN_ID, Json, NotJson, plain, pointer, stamp
 from ..clock import Clock
 from ..core import commands as c
 from ..core import events as e
@@ -57,6 +58,15 @@ def text_of(name: str, given: object) -> str:
     except UnicodeEncodeError as error:
         raise UsageError("USAGE", f"the {name} holds half a character: {error}") from error
     raise UsageError("USAGE", f"the {name} is {given!r:.80}: expected a text that is not empty")
+
+
+def run_id_of(given: str | None, options: Options) -> str:
+    """The id of a new run: the given one, else the options' workflow id, else one of our own, ordered by time."""
+    ident = given if given is not None else options.workflow_id or str(uuid_utils.uuid7())
+    if not isinstance(ident, str) or not RUN_ID.match(ident):
+        expected = "expected 1 to 128 of A-Z a-z 0-9 . _ -, beginning with a letter or digit"
+        raise UsageError("INVALID_RUN_ID", f"run id {ident!r:.140}: {expected}")
+    return ident
 
 
 def name_of(check: Check | None) -> str | None:

@@ -75,7 +75,7 @@ class Runner:
         self.clock = clock
         self.runs: dict[str, Driven] = {}
         self.failure: JournalError | None = None
-        self.draining = False
+        self.draining = self.stopped = False
         self.idle = asyncio.Event()
         self._plan = plan
         self._box = Outbox()
@@ -140,7 +140,9 @@ class Runner:
     def _flush(self) -> None:
         self._flushing = False
         box, self._box = self._box, Outbox()
-        if box.writes and self.failure is None:
+        if self.stopped:
+            return  # the journal is being closed; what was asked for is asked for again by the next owner
+        if box.writes and self.failure is None and not self.closed:
             self._unwritten += len(box.writes)
             try:
                 self.journal.submit(box.writes)
@@ -385,7 +387,7 @@ class Runner:
 
     def stop(self) -> None:
         """Let go of everything; what is not recorded will be asked for again by the next owner."""
-        self.draining = True
+        self.draining = self.stopped = True
         self.timers.stop()
         self.steps.stop()
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from dynamicflow import Engine, Tool, ToolContext, create_tool
+from dynamicflow import Engine, Run, Tool, ToolContext, create_tool
 from dynamicflow.streams.core.events import Event
 from dynamicflow.streams.embedded.memory import MemoryJournal
 
@@ -44,8 +45,6 @@ class Gate:
         self._open.set()
 
     async def _run(self, inputs: Any, context: ToolContext) -> Any:
-        import asyncio
-
         self.calls += 1
         self.entered.set()
         waiting = asyncio.get_running_loop().run_in_executor(None, self._open.wait, WAIT_S)
@@ -116,3 +115,8 @@ CHAIN: Final = plan(call("a", "double", {"n": "$input.n"}), call("b", "double", 
 
 def types_of(events: Sequence[Event]) -> list[str]:
     return [event.type for event in events]
+
+
+async def recorded(run: Run) -> list[Event]:
+    """The run's log, once its end is in it: a result may be had a moment before."""
+    return [event async for event in run.events(derived=False)]

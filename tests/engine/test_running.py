@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dynamicflow import ToolContext, UsageError, VirtualClock
-from tests.engine.engine_kit import CHAIN, WAIT_S, Crowd, Gate, Open, call, double, echo, flaky, made, plan
+from tests.engine.engine_kit import CHAIN, WAIT_S, Crowd, Gate, Open, call, double, echo, flaky, made, plan, recorded
 
 DAY_S = 86_400
 
@@ -29,8 +29,8 @@ class TestVirtualTime:
         order: list[str] = []
         tell = made("tell", lambda inputs, context: order.append(inputs["x"]))
         async with make(tools=[tell], clock=VirtualClock()) as engine:
-            runs = [
-                await engine.start(
+            started = (
+                engine.start(
                     plan(
                         {"id": "w", "type": "wait", "duration": f"{days}d"},
                         call("t", "tell", {"x": f"{days}"}),
@@ -38,8 +38,8 @@ class TestVirtualTime:
                     )
                 )
                 for days in (9, 2, 5)
-            ]
-            for run in runs:
+            )
+            for run in await asyncio.gather(*started):  # at once: time moves when nothing else is left to do
                 await asyncio.wait_for(run.result(), WAIT_S)
 
         assert order == ["2", "5", "9"]
@@ -284,7 +284,7 @@ class TestGoingOn:
 
         gate.open()
         async with make(tools=[gate.tool], resume=["r1"]) as engine:
-            await asyncio.wait_for(engine.run("r1").result(), WAIT_S)
+            await asyncio.wait_for(recorded(engine.run("r1")), WAIT_S)
             statuses = {row.run_id: row.status for row in engine.runs()}
 
         assert statuses == {"r1": "completed", "r2": "running"}

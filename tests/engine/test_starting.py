@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dynamicflow import RunExists, RunNotFound, UsageError
-from tests.engine.engine_kit import CHAIN, WAIT_S, Gate, Open, call, double, echo, plan
+from tests.engine.engine_kit import CHAIN, WAIT_S, Gate, Open, call, double, echo, plan, recorded, types_of
 
 
 class TestAResult:
@@ -164,7 +164,7 @@ class TestARefusedStart:
         assert result["error"]["details"]["problems"]
         assert mended["status"] == "completed"
 
-    @pytest.mark.parametrize("bad", [float("nan"), {"x": float("inf")}, {"x": "\ud800"}, {1: 2}, object()])
+    @pytest.mark.parametrize("bad", [float("nan"), {"x": float("inf")}, {"x": "\ud800"}, object()])
     async def test_for_an_input_that_is_no_json(self, make: Open, bad: Any) -> None:
         async with make(tools=[echo]) as engine:
             run = await engine.start(plan(call("a", "echo", {"x": "$input"})), input=bad)
@@ -184,6 +184,8 @@ class TestManyRuns:
         async with make(tools=[double]) as engine:
             runs = await asyncio.gather(*(engine.start(CHAIN, input={"n": n}, run_id=f"r{n}") for n in range(200)))
             results = await asyncio.gather(*(run.result() for run in runs))
+            for run in runs:
+                await recorded(run)
 
             assert [result["output"]["n"] for result in results] == [4 * n for n in range(200)]
             assert len(engine.runs(statuses={"completed"})) == 200
@@ -191,8 +193,8 @@ class TestManyRuns:
 
     async def test_a_failing_one_leaves_the_others_alone(self, make: Open) -> None:
         async with make(tools=[double]) as engine:
-            bad = plan(call("a", "double", {"n": "$input.n"}, validation="warn"))
-            runs = [await engine.start(bad, input={"n": n}) for n in (1, "one", 2)]
+            half = plan(call("a", "double", {"n": "${10 / $input.n}"}))
+            runs = [await engine.start(half, input={"n": n}) for n in (1, 0, 2)]
             results = [await run.result() for run in runs]
 
         assert [result["status"] for result in results] == ["completed", "failed", "completed"]
@@ -212,8 +214,8 @@ class TestAPrompt:
         async with make(tools=[double]) as engine:
             run = await engine.start("Translate the letter into Finnish.", run_id="r")
             result = await asyncio.wait_for(run.result(), WAIT_S)
+            types = types_of(await recorded(run))
             assert [row.status for row in engine.runs()] == ["rejected"]
-            types = [event.type async for event in run.events(derived=False)]
 
         assert result["status"] == "rejected"
         assert result["error"]["code"] in ("PLANNING_FAILED", "NEEDS_CLARIFICATION", "PLAN_INVALID")

@@ -1,0 +1,152 @@
+"""Logs written by earlier versions: they decode, fold and verify for ever (design §3)."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from dynamicflow.planner.ir import Plan
+from dynamicflow.streams.core import events
+from dynamicflow.streams.core.codec import UnknownEvent, decode_event, encode_event
+from dynamicflow.streams.embedded.replay import rebuild
+from dynamicflow.values import digest
+from tests.golden.make import CASES, FOLDER, HERE, expectation, write
+
+LOGS: Final = sorted(HERE.glob("v*-semantics*/*.jsonl"))
+
+
+class Golden:
+    """A log of a file, as ``rebuild`` reads one."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.stem
+        self.records = path.read_bytes().splitlines()
+        values = path.with_name(f"{self.name}.values.json.gz")
+        packed = json.loads(gzip.decompress(values.read_bytes())) if values.exists() else {}
+        self.values = {sha: text.encode() for sha, text in packed.items()}
+        self.expected: dict[str, Any] = json.loads(path.with_name(f"{self.name}.expected.json").read_bytes())
+
+    def read(self, run_id: str, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        assert run_id == self.name
+        yield from ((at, record) for at, record in enumerate(self.records, 1) if at > after)
+
+    def load(self, digests: Iterable[str]) -> Mapping[str, bytes]:
+        return {sha: self.values[sha] for sha in digests}
+
+    def with_records(self, *records: dict[str, Any]) -> Golden:
+        """The same log with these records for its own."""
+        self.records = [json.dumps(record, ensure_ascii=False).encode() for record in records]
+        return self
+
+    def decoded(self) -> list[dict[str, Any]]:
+        return [json.loads(record) for record in self.records]
+
+
+@pytest.fixture(params=LOGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def log(request: pytest.FixtureRequest) -> Golden:
+    return Golden(request.param)
+
+
+class TestALogOfAnEarlierVersion:
+    def test_every_version_has_all_its_logs(self) -> None:
+        names = {case.__name__ for case in CASES} | {"cancelled"}
+
+        assert {path.stem for path in LOGS if path.parent.name == FOLDER} >= names
+
+    def test_is_understood_record_by_record(self, log: Golden) -> None:
+        for record in log.records:
+            assert not isinstance(decode_event(record), UnknownEvent)
+
+    def test_folds_to_what_it_came_to_then(self, log: Golden) -> None:
+        assert expectation(rebuild(log, log.name)) == log.expected
+
+    def test_has_the_announcements_that_follow_from_its_facts(self, log: Golden) -> None:
+        rebuilt = rebuild(log, log.name, verify=True)
+
+        assert (rebuilt.stopped, rebuilt.problems) == (None, [])
+
+    def test_is_the_same_without_its_announcements(self, log: Golden) -> None:
+        facts = [record for record in log.records if decode_event(record).folded]
+        log.records = facts
+
+        assert rebuild(log, log.name).digest == log.expected["stateDigest"]
+
+    def test_is_the_same_whatever_was_written_twice(self, log: Golden) -> None:
+        once = rebuild(log, log.name)
+        log.records = [record for record in log.records for _ in range(2)]
+
+        twice = rebuild(log, log.name)
+
+        assert twice.state.late > 0
+        assert digest(twice.state.result) == digest(once.state.result)
+
+    def test_is_written_by_this_version_as_it_was_then(self, log: Golden) -> None:
+        written = [encode_event(decode_event(record)).record for record in log.records]
+
+        assert [json.loads(record) for record in written] == log.decoded()
+        plain = [at for at, record in enumerate(log.decoded()) if "large" not in record]
+        assert [written[at] for at in plain] == [log.records[at] for at in plain]
+
+
+class TestWhatALaterVersionMayAdd:
+    def test_fields_are_kept_and_change_nothing(self, log: Golden) -> None:
+        added = [{**record, "colour": {"of": "later"}, "x-y": 1} for record in log.decoded()]
+        log.with_records(*added)
+
+        rebuilt = rebuild(log, log.name)
+
+        assert rebuilt.digest == log.expected["stateDigest"]
+        assert [json.loads(encode_event(decode_event(record)).record) for record in log.records] == added
+
+    @pytest.mark.parametrize("strange", [{"type": "step-teleported"}, {"type": "tool-output", "output": 1}])
+    def test_a_fact_of_an_unknown_kind_stops_the_fold_where_it_stands(
+        self, log: Golden, strange: dict[str, Any]
+    ) -> None:
+        records = log.decoded()
+        envelope = {name: records[2][name] for name in ("runId", "timestamp", "v", "semantics")}
+        log.with_records(*records[:2], {**envelope, "id": "strange", **strange}, *records[2:])
+
+        rebuilt = rebuild(log, log.name)
+
+        assert rebuilt.stopped is not None and "strange" in rebuilt.stopped
+        assert rebuilt.digest == rebuild(log, log.name, at=2).digest
+        assert rebuilt.records == len(records) + 1
+
+    def test_newer_rules_stop_it_as_well(self, log: Golden) -> None:
+        records = log.decoded()
+        log.with_records({**records[0], "semantics": 99}, *records[1:])
+
+        rebuilt = rebuild(log, log.name)
+
+        assert rebuilt.stopped is not None and "semantics 99" in rebuilt.stopped
+
+
+class TestThePlanOfALog:
+    def test_has_the_hash_it_was_published_under(self, log: Golden) -> None:
+        (published,) = (event for event in map(decode_event, log.records) if isinstance(event, events.PlanPublished))
+
+        assert Plan.model_validate(published.plan).hash == published.plan_hash == log.expected["planHash"]
+
+
+class TestTheScript:
+    async def test_never_writes_a_log_again(self) -> None:
+        before = {path: path.read_bytes() for path in (HERE / FOLDER).iterdir()}
+
+        made = await write(HERE / FOLDER)
+
+        assert made == []
+        assert {path: path.read_bytes() for path in (HERE / FOLDER).iterdir()} == before
+
+    async def test_makes_logs_that_come_to_the_same_results_today(self, tmp_path: Path) -> None:
+        names = await write(tmp_path)
+
+        assert len(names) == len(CASES) + 1
+        for name in names:
+            then, now = Golden(HERE / FOLDER / f"{name}.jsonl"), Golden(tmp_path / f"{name}.jsonl")
+            for field in ("status", "output", "planHash"):
+                assert now.expected[field] == then.expected[field]
