@@ -34,7 +34,17 @@ MAY_IMPORT: Final = {
 
 OF_THE_PLANNER: Final = ("ir", "options", "scope", "references", "expressions", "templates")
 """What the core may take from the planner: the plan as data and how its texts are read."""
-IMPURE: Final = {"asyncio", "logging", "multiprocessing", "os", "random", "secrets", "socket", "subprocess", "threading"}
+IMPURE: Final = {
+    "asyncio",
+    "logging",
+    "multiprocessing",
+    "os",
+    "random",
+    "secrets",
+    "socket",
+    "subprocess",
+    "threading",
+}
 IMPURE_TOO: Final = {"pathlib", "sqlite3", "tempfile", "time", "urllib", "uuid"}
 
 

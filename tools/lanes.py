@@ -54,6 +54,7 @@ class Lane:
                 self._running[task] = entry
 
     async def _run(self, entry: Entry) -> None:
+        task = asyncio.current_task()  # asked now: a tool that swallows its cancellation outlives the loop
         try:
             # a dict's pop is atomic: it decides between this loop and the watch, which moves entries elsewhere
             if not self._waiting.pop(entry, False) or not self._supervisor.begin(entry):
@@ -67,7 +68,6 @@ class Lane:
                 self._flushing = True
                 self._loop.call_soon(self._flush)
         finally:
-            task = asyncio.current_task()
             if task is not None:
                 self._running.pop(task, None)
 
@@ -122,6 +122,7 @@ class Lane:
 
     def _wind_up(self) -> None:
         try:
+            self._loop.set_exception_handler(_told_already)
             tasks = asyncio.all_tasks(self._loop)
             for task in tasks:
                 task.cancel()
@@ -133,3 +134,8 @@ class Lane:
         finally:
             asyncio.set_event_loop(None)
             self._loop.close()
+
+
+def _told_already(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """At the end: a task that would not be cancelled is abandoned; its call has long been settled."""
+    log.debug("at the end of a tools' loop: %s", context.get("message"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from copy import deepcopy
 from typing import Any
 
@@ -227,10 +227,8 @@ def check_given(plan: Json | ir.Plan, registry: ToolRegistry, options: Options) 
     if isinstance(plan, ir.Plan):
         plan = plan.to_json()
     if not isinstance(plan, str | bytes):
-        try:
+        with suppress(TypeError, ValueError, RecursionError):  # no JSON: the check says where
             plan = encode(plan)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise PlanInvalid("PLAN_INVALID", f"the plan is not JSON: {error}") from error
     return check_plan(plan, tools=registry.specs, joins=tuple(registry.joins.values()), options=options)
 
 

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from ...planner.options import Options
 from ...values import Json, decode, time_ms
 from . import collections, events, graph, leaves, lifecycle, owners
-from .commands import Command, Dispatch, Plan, StartTimer
+from .commands import CancelStep, Command, Dispatch, Plan, StartTimer
 from .events import SEMANTICS, Event
 from .program import program_of
 from .state import Frame, Live, RunState, RunValues, step_key
@@ -185,7 +185,9 @@ def _tool_output(turn: Turn, event: events.ToolOutput) -> bool:
     if live is None:
         return False
     state = turn.state
-    state.in_flight.pop(step_key(live), None)
+    under_way = state.in_flight.pop(step_key(live), None) is not None
+    if under_way and (event.attempt, event.delivery or live.delivery) != (live.attempt, live.delivery):
+        turn.commands.append(CancelStep(state.run_id, live.step.id, live.frame.path))  # a later call of it
     state.steps_done += 1
     state.tools_used.setdefault(event.tool_id)
     if event.usage:

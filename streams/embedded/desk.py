@@ -22,14 +22,17 @@ class Desk:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._under_way: dict[int, asyncio.Task[None]] = {}
+        self._taken: set[int] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def take(self, commands: list[Posted]) -> None:
         """Carry out what is not under way already."""
         for posted in commands:
-            if posted.id not in self._under_way:
+            if posted.id not in self._taken:
+                self._taken.add(posted.id)
                 task = asyncio.ensure_future(self._carry_out(posted))
-                self._under_way[posted.id] = task
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
 
     async def _carry_out(self, posted: Posted) -> None:
         command = posted.command
@@ -75,9 +78,9 @@ class Desk:
 
     async def stop(self) -> None:
         """Let go; what has not been consumed is found again at the next open."""
-        for task in self._under_way.values():
+        for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._under_way.values(), return_exceptions=True)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def _item_of(given: Json) -> tuple[int, ...]:

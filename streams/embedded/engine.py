@@ -141,10 +141,9 @@ class Engine:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        known = self.failure
         await self._close(self._drain_s)
         await asyncio.sleep(0)  # what the journal said last is on its way
-        if kind is None and known is None and self.failure is not None:
+        if kind is None and self.failure is not None:
             raise self.failure
 
     async def _close(self, drain_s: float) -> None:
@@ -239,10 +238,6 @@ class Engine:
             request["options"] = chosen.model_dump(by_alias=True, exclude_defaults=True, mode="json")
         if labels:
             request["labels"] = planning.labels_of(labels)
-        try:
-            encode({**request, "input": None})
-        except (TypeError, ValueError) as error:
-            raise UsageError("INVALID_REQUEST", f"the prompt, model or labels are no JSON text: {error}") from error
         return await self._begin(ident, request, plan)
 
     async def _begin(self, ident: str, request: dict[str, Json], plan: planning.Accepted | None) -> Run:
@@ -321,13 +316,14 @@ class Engine:
         """Rebuild a run from its log and go on with it where it stopped."""
         rebuilt = replay.rebuild(self.runner.journal, row.run_id)
         driven = Driven(rebuilt.state, row, told=frozenset(rebuilt.told), inline_bytes=rebuilt.bytes_read)
-        if rebuilt.untold:
-            self.runner.append(driven, list(rebuilt.untold.values()))
+        untold = list(rebuilt.untold.values())
         if rebuilt.state.end is not None:
             driven.result = rebuilt.state.result
-            if row.status not in ENDED:
-                self._tell_end(driven)
+            if untold or row.status not in ENDED:
+                self._tell_end(driven, untold)
             return driven
+        if untold:
+            self.runner.append(driven, untold)
         reason = rebuilt.stopped or (self._cannot_run(driven) if self._drive else None)
         self.runner.runs[row.run_id] = driven
         if reason is not None:
@@ -339,11 +335,13 @@ class Engine:
             self.runner.take_up(driven)
         return driven
 
-    def _tell_end(self, driven: Driven) -> None:
-        """The facts say it has ended, but the process died before its index said so."""
+    def _tell_end(self, driven: Driven, untold: list[Event]) -> None:
+        """The facts say it has ended, but the process died before the log and its index said so."""
+        if untold:
+            self.runner.runs[driven.run_id] = driven  # until that is durable: it is told once, whoever asks meanwhile
         ended = (driven.state.result or {}).get("metadata", {}).get("completedAt")
         row = driven.moved(status=driven.state.end, updated_at=ended, completed_at=ended)
-        self.runner.append(driven, [], row=row)
+        self.runner.append(driven, untold, row=row)
 
     def _cannot_run(self, driven: Driven) -> str | None:
         """Why the tools loaded here cannot go on with a run; None when they can. A compatible change goes on."""

@@ -142,7 +142,7 @@ class Runner:
         box, self._box = self._box, Outbox()
         if self.stopped:
             return  # the journal is being closed; what was asked for is asked for again by the next owner
-        if box.writes and self.failure is None and not self.closed:
+        if box.writes and self.failure is None:
             self._unwritten += len(box.writes)
             try:
                 self.journal.submit(box.writes)

@@ -59,7 +59,9 @@ class TestARunId:
         assert len(set(ids)) == 5
         assert ids == sorted(ids)
 
-    @pytest.mark.parametrize("ident", ["ä", "é1", "日本", "a b", "-a", ".a", "a/b", "a\n", "x" * 129, "a\x00", "\ud800"])
+    @pytest.mark.parametrize(
+        "ident", ["ä", "é1", "日本", "a b", "-a", ".a", "a/b", "a\n", "x" * 129, "a\x00", "\ud800"]
+    )
     async def test_of_another_alphabet_is_refused(self, make: Open, ident: str) -> None:
         async with make(tools=[double]) as engine:
             with pytest.raises(UsageError) as refused:

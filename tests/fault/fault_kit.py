@@ -25,7 +25,7 @@ Step = tuple[str, str, tuple[int, ...], int]
 
 
 def process(target: Callable[..., None], *arguments: Any) -> ForkServerProcess:
-    """A started process."""
+    """A started process. From one thread only: starting one reaps others that have ended."""
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, sys.path))  # the server does not inherit sys.path
     CONTEXT.set_forkserver_preload(["pytest", "tests.fault.flow_process", "tests.fault.fault_process"])
     made = CONTEXT.Process(target=target, args=arguments, daemon=True)
@@ -88,12 +88,14 @@ def check_journal(place: Place) -> None:
     with SqliteReader.open(place.journal) as reader:
         for row in reader.runs():
             made = rebuild(reader, row.run_id, verify=True)
-            assert [str(problem) for problem in made.problems] == []
-            assert made.stopped is None
-            assert (row.status, row.completed_at is not None) == (made.state.end, True)
             ids = Counter(event.id for event in log[row.run_id])
-            assert [one for one, times in ids.items() if times > 1] == []
-            assert [event.type for event in log[row.run_id]].count("flow-complete") == 1
+            assert not made.problems, f"{[str(problem) for problem in made.problems]} in {list(ids)}"
+            assert made.stopped is None, made.stopped
+            assert row.status == made.state.end, f"{row} is {made.state.end}"
+            assert row.completed_at is not None, row
+            doubled = [one for one, times in ids.items() if times > 1]
+            assert not doubled, doubled
+            assert [event.type for event in log[row.run_id]].count("flow-complete") == 1, list(ids)
 
 
 def check_executions(place: Place, before: dict[str, list[Event]], noted: list[Line]) -> None:
@@ -114,7 +116,7 @@ def check_uncertain(place: Place, before: dict[str, list[Event]], noted: list[Li
     """Steps that must not run twice and were in flight are uncertain, and no others; how many there were."""
     held = steps(before, "tool-start") - steps(before, "tool-output", "tool-error", "tool-lost")
     asked = steps(log_of(place), "input-requested") - steps(before, "input-requested")
-    assert asked == held
+    assert asked == held, f"{asked} were asked for, {held} were in flight"
     called = {line.step for line in noted if line.tool in NON_IDEMPOTENT}
     assert called <= steps(before, "tool-start"), "a claim is durable before the call"
     return len(asked)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -43,34 +42,29 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return answer
 
 
-def kill_and_recover(place: Place, point: Point, expected: dict[str, Any]) -> int:
-    """Die at ``point``, open again, compare; how many steps were of unknown outcome."""
-    if (code := run_process(drive, str(place.folder), point)) == 0:
-        return 0  # it had fewer moments of this kind than the undisturbed one
-    assert code == KILLED
-    before, noted = log_of(place), place.lines()
-
-    assert run_process(drive, str(place.folder), None, "recovered") == 0
-
-    assert place.answer("recovered")["results"] == expected["results"]
-    check_journal(place)
-    check_executions(place, before, noted)
-    return check_uncertain(place, before, noted)
-
-
 def every(where: Where, tmp_path: Path, undisturbed: dict[str, Any]) -> int:
-    """Kill at every such moment; how many steps were of unknown outcome."""
-
-    def one(n: int) -> int:
-        place = Place(tmp_path / f"{where}-{n}")
-        place.folder.mkdir()
-        try:
-            return kill_and_recover(place, Point(where, n), undisturbed)
-        except AssertionError as error:
-            raise AssertionError(f"killed {where} {n}: {error}") from error
-
-    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
-        return sum(pool.map(one, range(1, undisturbed["counts"][where] + MARGIN)))
+    """Kill at every such moment, open again, compare; how many steps were of unknown outcome."""
+    uncertain, most = 0, undisturbed["counts"][where] + MARGIN
+    for first in range(1, most, SIDE_BY_SIDE):
+        points = [Point(where, n) for n in range(first, min(first + SIDE_BY_SIDE, most))]
+        places = [Place(tmp_path / f"{where}-{point.n}") for point in points]
+        for place in places:
+            place.folder.mkdir()
+        dying = [process(drive, str(place.folder), point) for place, point in zip(places, points, strict=True)]
+        codes = [ended(child) for child in dying]
+        assert set(codes) <= {KILLED, 0}  # 0: it had fewer such moments than the undisturbed one
+        left = [(place, log_of(place), place.lines()) for place, code in zip(places, codes, strict=True) if code]
+        recovering = [process(drive, str(place.folder), None, "recovered") for place, _, _ in left]
+        assert [ended(child) for child in recovering] == [0] * len(left)
+        for place, before, noted in left:
+            try:
+                assert place.answer("recovered")["results"] == undisturbed["results"]
+                check_journal(place)
+                check_executions(place, before, noted)
+                uncertain += check_uncertain(place, before, noted)
+            except AssertionError as error:
+                raise AssertionError(f"killed at {place.folder.name}: {error}") from error
+    return uncertain
 
 
 @pytest.mark.slow

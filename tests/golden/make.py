@@ -81,14 +81,42 @@ def every_node_kind() -> Case:
     nodes: list[dict[str, Any]] = [
         _call("t", "score", inputs={"n": "$input.n"}),
         _value("v", {"text": "score ${$t.score}", "whole": "$t"}),
-        {"id": "c", "type": "conditional", "condition": "$t.even", "ifTrue": [_value("even", 1)], "ifFalse": [_value("odd", 0)]},
-        {"id": "s", "type": "switch", "on": "$input.kind", "cases": {"a": [_value("s_a", "A")]}, "default": [_value("s_d", "D")]},
+        {
+            "id": "c",
+            "type": "conditional",
+            "condition": "$t.even",
+            "ifTrue": [_value("even", 1)],
+            "ifFalse": [_value("odd", 0)],
+        },
+        {
+            "id": "s",
+            "type": "switch",
+            "on": "$input.kind",
+            "cases": {"a": [_value("s_a", "A")]},
+            "default": [_value("s_d", "D")],
+        },
         {"id": "q", "type": "sequence", "body": [_value("q1", 1), _call("q2", "echo", inputs={"x": "$q1"})]},
         {"id": "all", "type": "parallel", "branches": {"x": [_call("px", "echo")], "y": [_value("py", 2)]}},
         {"id": "race", "type": "parallel", "joinStrategy": "race", "branches": [[_value("r1", 1)], [_value("r2", 2)]]},
-        {"id": "any", "type": "parallel", "joinStrategy": "any", "branches": [[_call("a1", "broken")], [_value("a2", 2)]]},
-        {"id": "set", "type": "parallel", "joinStrategy": "settled", "branches": [[_call("b1", "broken")], [_value("b2", 2)]]},
-        {"id": "m", "type": "map", "over": "$input.list", "body": [_call("ms", "score", inputs={"n": "$item"})], "concurrency": 2},
+        {
+            "id": "any",
+            "type": "parallel",
+            "joinStrategy": "any",
+            "branches": [[_call("a1", "broken")], [_value("a2", 2)]],
+        },
+        {
+            "id": "set",
+            "type": "parallel",
+            "joinStrategy": "settled",
+            "branches": [[_call("b1", "broken")], [_value("b2", 2)]],
+        },
+        {
+            "id": "m",
+            "type": "map",
+            "over": "$input.list",
+            "body": [_call("ms", "score", inputs={"n": "$item"})],
+            "concurrency": 2,
+        },
         {"id": "f", "type": "filter", "over": "$m", "condition": "$item.even"},
         {"id": "fm", "type": "flatMap", "over": "$input.list", "body": [_value("fv", ["$item", "$index"])]},
         {"id": "r", "type": "reduce", "over": "$f", "initial": 0, "body": [_value("rv", "${$acc + $item.score}")]},
@@ -168,8 +196,7 @@ async def cancelled(journal: MemoryJournal) -> None:
 
 
 async def write(folder: Path) -> list[str]:
-    """Make the logs that are missing; their names."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Make the logs that are missing in a folder; their names."""
     made = []
     for case in CASES:
         name = case.__name__
@@ -205,5 +232,6 @@ def _json(path: Path, value: object) -> None:
 
 
 if __name__ == "__main__":
+    (HERE / FOLDER).mkdir(exist_ok=True)
     names = asyncio.run(write(HERE / FOLDER))
     sys.stdout.write("\n".join(names) + "\n" if names else f"all logs of {FOLDER} are there\n")

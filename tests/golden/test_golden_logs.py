@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +13,9 @@ import pytest
 from dynamicflow.planner.ir import Plan
 from dynamicflow.streams.core import events
 from dynamicflow.streams.core.codec import UnknownEvent, decode_event, encode_event
-from dynamicflow.streams.embedded.replay import rebuild
+from dynamicflow.streams.embedded.journal import RunRow, Write
+from dynamicflow.streams.embedded.memory import MemoryJournal
+from dynamicflow.streams.embedded.replay import Rebuilt, rebuild
 from dynamicflow.values import digest
 from tests.golden.make import CASES, FOLDER, HERE, expectation, write
 
@@ -21,27 +23,39 @@ LOGS: Final = sorted(HERE.glob("v*-semantics*/*.jsonl"))
 
 
 class Golden:
-    """A log of a file, as ``rebuild`` reads one."""
+    """A log of a file. ``journal`` holds it as an engine would find it."""
 
     def __init__(self, path: Path) -> None:
         self.name = path.stem
         self.records = path.read_bytes().splitlines()
         values = path.with_name(f"{self.name}.values.json.gz")
         packed = json.loads(gzip.decompress(values.read_bytes())) if values.exists() else {}
-        self.values = {sha: text.encode() for sha, text in packed.items()}
+        self.values: dict[str, bytes] = {sha: text.encode() for sha, text in packed.items()}
         self.expected: dict[str, Any] = json.loads(path.with_name(f"{self.name}.expected.json").read_bytes())
 
-    def read(self, run_id: str, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
-        assert run_id == self.name
-        yield from ((at, record) for at, record in enumerate(self.records, 1) if at > after)
+    @property
+    def journal(self) -> MemoryJournal:
+        at = "2024-01-01T00:00:00.000000Z"
+        row = RunRow(
+            run_id=self.name,
+            status="completed",
+            request_digest="-",
+            plan_hash=None,
+            name="golden",
+            created_at=at,
+            updated_at=at,
+            root_run_id=self.name,
+        )
+        journal = MemoryJournal().attach(on_durable=lambda committed: None, on_failure=lambda error: None)
+        journal.submit([Write(self.name, self.records, self.values, run=row, create=True)])
+        return journal
 
-    def load(self, digests: Iterable[str]) -> Mapping[str, bytes]:
-        return {sha: self.values[sha] for sha in digests}
+    def rebuilt(self, **settings: Any) -> Rebuilt:
+        return rebuild(self.journal, self.name, **settings)
 
-    def with_records(self, *records: dict[str, Any]) -> Golden:
+    def rewrite(self, records: Iterable[dict[str, Any]]) -> None:
         """The same log with these records for its own."""
         self.records = [json.dumps(record, ensure_ascii=False).encode() for record in records]
-        return self
 
     def decoded(self) -> list[dict[str, Any]]:
         return [json.loads(record) for record in self.records]
@@ -63,10 +77,10 @@ class TestALogOfAnEarlierVersion:
             assert not isinstance(decode_event(record), UnknownEvent)
 
     def test_folds_to_what_it_came_to_then(self, log: Golden) -> None:
-        assert expectation(rebuild(log, log.name)) == log.expected
+        assert expectation(log.rebuilt()) == log.expected
 
     def test_has_the_announcements_that_follow_from_its_facts(self, log: Golden) -> None:
-        rebuilt = rebuild(log, log.name, verify=True)
+        rebuilt = log.rebuilt(verify=True)
 
         assert (rebuilt.stopped, rebuilt.problems) == (None, [])
 
@@ -74,13 +88,13 @@ class TestALogOfAnEarlierVersion:
         facts = [record for record in log.records if decode_event(record).folded]
         log.records = facts
 
-        assert rebuild(log, log.name).digest == log.expected["stateDigest"]
+        assert log.rebuilt().digest == log.expected["stateDigest"]
 
     def test_is_the_same_whatever_was_written_twice(self, log: Golden) -> None:
-        once = rebuild(log, log.name)
+        once = log.rebuilt()
         log.records = [record for record in log.records for _ in range(2)]
 
-        twice = rebuild(log, log.name)
+        twice = log.rebuilt()
 
         assert twice.state.late > 0
         assert digest(twice.state.result) == digest(once.state.result)
@@ -96,9 +110,9 @@ class TestALogOfAnEarlierVersion:
 class TestWhatALaterVersionMayAdd:
     def test_fields_are_kept_and_change_nothing(self, log: Golden) -> None:
         added = [{**record, "colour": {"of": "later"}, "x-y": 1} for record in log.decoded()]
-        log.with_records(*added)
+        log.rewrite(added)
 
-        rebuilt = rebuild(log, log.name)
+        rebuilt = log.rebuilt()
 
         assert rebuilt.digest == log.expected["stateDigest"]
         assert [json.loads(encode_event(decode_event(record)).record) for record in log.records] == added
@@ -109,19 +123,19 @@ class TestWhatALaterVersionMayAdd:
     ) -> None:
         records = log.decoded()
         envelope = {name: records[2][name] for name in ("runId", "timestamp", "v", "semantics")}
-        log.with_records(*records[:2], {**envelope, "id": "strange", **strange}, *records[2:])
+        log.rewrite([*records[:2], {**envelope, "id": "strange", **strange}, *records[2:]])
 
-        rebuilt = rebuild(log, log.name)
+        rebuilt = log.rebuilt()
 
         assert rebuilt.stopped is not None and "strange" in rebuilt.stopped
-        assert rebuilt.digest == rebuild(log, log.name, at=2).digest
+        assert rebuilt.digest == log.rebuilt(at=2).digest
         assert rebuilt.records == len(records) + 1
 
     def test_newer_rules_stop_it_as_well(self, log: Golden) -> None:
         records = log.decoded()
-        log.with_records({**records[0], "semantics": 99}, *records[1:])
+        log.rewrite([{**records[0], "semantics": 99}, *records[1:]])
 
-        rebuilt = rebuild(log, log.name)
+        rebuilt = log.rebuilt()
 
         assert rebuilt.stopped is not None and "semantics 99" in rebuilt.stopped
 

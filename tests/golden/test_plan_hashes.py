@@ -1,4 +1,4 @@
-"""The canonical form and hash of plans, pinned: runs, approvals and caches name plans by hash for ever (canonical.md §2).
+"""The canonical form and hash of plans, pinned: runs and caches name plans by hash for ever (canonical.md §2).
 
 The hash is worked out here from the letter alone, with the standard library.
 """

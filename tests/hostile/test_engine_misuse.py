@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dynamicflow import DynamicFlowError, Engine
+from dynamicflow import DynamicFlow, DynamicFlowError, Engine
 
 PLAN = {"version": "1.0", "nodes": [{"id": "a", "type": "value", "value": 1}]}
 
@@ -56,3 +56,17 @@ class TestAStartThatIsNoJson:
         async with Engine.in_memory() as engine:
             with pytest.raises(DynamicFlowError):
                 await engine.start(**asked)
+
+
+class TestACheckTellsAndNeverRaises:
+    @pytest.mark.parametrize("value", [float("nan"), "\ud800", object(), {1, 2}, b"x"])
+    def test_of_a_plan_with_values_that_are_no_json(self, value: Any) -> None:
+        plan = {"version": "1.0", "nodes": [{"id": "a", "type": "value", "value": value}]}
+
+        check = DynamicFlow.check(plan)
+
+        assert not check.valid
+        assert check.problems
+
+    def test_of_something_that_is_no_plan(self) -> None:
+        assert not DynamicFlow.check(object()).valid

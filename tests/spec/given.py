@@ -82,7 +82,9 @@ class Given:
 
     # --- facts ------------------------------------------------------------------------------------------------------
 
-    def envelope(self, kind: str, node: str | None = None, item: Item = (), attempt: int | None = None, *more: object) -> Any:
+    def envelope(
+        self, kind: str, node: str | None = None, item: Item = (), attempt: int | None = None, *more: object
+    ) -> Any:
         return {
             "id": event_id(self.run_id, node, item or None, attempt, kind, *more),
             "run_id": self.run_id,
@@ -116,7 +118,9 @@ class Given:
     def planning_failed(self, code: str = "PLANNING_FAILED", **fields: Any) -> list[c.Command]:
         return self.fact(e.PlanningFailed(**self.envelope("planning-failed"), code=code, **fields))
 
-    def output(self, node: str, output: Json = None, item: Item = (), attempt: int = 1, **fields: Any) -> list[c.Command]:
+    def output(
+        self, node: str, output: Json = None, item: Item = (), attempt: int = 1, **fields: Any
+    ) -> list[c.Command]:
         made = {**self.envelope("tool-output", node, item, attempt), **self._call(node), "output": output, **fields}
         return self.fact(e.ToolOutput(**made))
 
@@ -124,11 +128,15 @@ class Given:
         self, node: str, code: str = "TOOL_EXECUTION_FAILED", item: Item = (), attempt: int = 1, **error: Json
     ) -> list[c.Command]:
         made = {"code": code, "message": "it broke", **error}
-        return self.fact(e.ToolError(**self.envelope("tool-error", node, item, attempt), **self._call(node), error=made))
+        return self.fact(
+            e.ToolError(**self.envelope("tool-error", node, item, attempt), **self._call(node), error=made)
+        )
 
     def start(self, node: str, claim: str, item: Item = (), attempt: int = 1) -> list[c.Command]:
         fields = {**self.envelope("tool-start", node, item, attempt, claim), "claim": claim}
-        return self.fact(e.ToolStart(**fields, tool_id=self._tool(node), inputs_digest="sha256:0", lease=stamp(self.now)))
+        return self.fact(
+            e.ToolStart(**fields, tool_id=self._tool(node), inputs_digest="sha256:0", lease=stamp(self.now))
+        )
 
     def lost(self, node: str, claim: str, item: Item = (), attempt: int = 1) -> list[c.Command]:
         return self.fact(e.ToolLost(**{**self.envelope("tool-lost", node, item, attempt, claim), "claim": claim}))
@@ -144,7 +152,7 @@ class Given:
             self.now = max(self.now, known.due_ms)
         kind = kind or (known.kind if known is not None else "retry")
         fields = self.envelope("timer-fired", None, (), None, name)
-        return self.fact(e.TimerFired(**fields, timer=name, kind=kind))  # type: ignore[arg-type]
+        return self.fact(e.TimerFired(**fields, timer=name, kind=kind))
 
     def next_timer(self) -> list[c.Command]:
         """The timer that is due next fires."""

@@ -76,7 +76,11 @@ class TestAnAnnouncement:
 
         assert len({event.id for event in events}) == len(events)
         assert all(event.id.startswith(f"r/{event.node_id or '-'}/") for event in events)
-        assert {event.id for event in events} >= {"r/-/-/-/flow-start", "r/l/-/-/loop-iteration/0", "r/gone/-/-/node-skipped"}
+        assert {event.id for event in events} >= {
+            "r/-/-/-/flow-start",
+            "r/l/-/-/loop-iteration/0",
+            "r/gone/-/-/node-skipped",
+        }
 
     def test_names_the_plan_it_happened_under(self) -> None:
         run = everything()
@@ -108,7 +112,9 @@ def in_flight() -> Given:
 
 
 def in_a_map() -> Given:
-    run = Given(node("m", "map", over="$input", body=[step("s", inputs={"i": "$item"})], concurrency=2), input=[7, 8, 9])
+    run = Given(
+        node("m", "map", over="$input", body=[step("s", inputs={"i": "$item"})], concurrency=2), input=[7, 8, 9]
+    )
     run.output("s", 1, item=(0,))
     return run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -84,7 +85,9 @@ class TestItemsSideBySide:
 
     def test_the_run_s_bound_is_above_the_node_s(self) -> None:
         run = Given(
-            node("m", "map", over="$input", body=[step("s")], concurrency=50), input=[0] * 60, options={"maxConcurrency": 4}
+            node("m", "map", over="$input", body=[step("s")], concurrency=50),
+            input=[0] * 60,
+            options={"maxConcurrency": 4},
         )
 
         assert len(run.dispatched) == 4
@@ -198,8 +201,8 @@ class TestWhatOneFactCosts:
         for size in (10, 10, 3000):
             policy = {"maxAttempts": 2, "initialDelay": 10}
             run = Given(*(step(f"s{index}", retry=policy) for index in range(size)), options={"maxConcurrency": size})
-            error = work_of(lambda run=run: run.error("s3"))
-            timer = work_of(lambda run=run: run.timer("retry/s3/-/2"))
+            error = work_of(partial(run.error, "s3"))
+            timer = work_of(partial(run.timer, "retry/s3/-/2"))
             costs.append((error, timer))
 
         assert costs[1] == costs[2]
@@ -209,7 +212,9 @@ class TestWhatOneFactCosts:
 
         for size in (10, 10, 3000):
             others = [step(f"o{index}") for index in range(size)]
-            run = Given(step("s3"), step("b"), *others, edges=[edge("s3", "b", "$s3 == 2")], options={"maxConcurrency": 1})
+            run = Given(
+                step("s3"), step("b"), *others, edges=[edge("s3", "b", "$s3 == 2")], options={"maxConcurrency": 1}
+            )
             costs.append(self._cost(run, "s3", ()))
 
         assert costs[1] == costs[2]

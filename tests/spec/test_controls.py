@@ -33,7 +33,11 @@ class TestCancelling:
         run.control("cancel", reason="no longer wanted")
 
         assert sorted(run.cancelled) == [("a", ()), ("b", ())]
-        assert sorted(one.timer for one in run.asked_for(c.CancelTimer)) == ["deadline/-/-", "retry/again/-/2", "wait/w/-"]
+        assert sorted(one.timer for one in run.asked_for(c.CancelTimer)) == [
+            "deadline/-/-",
+            "retry/again/-/2",
+            "wait/w/-",
+        ]
         assert len(run.asked_for(c.Publish)) == 1
         assert (run.result["status"], run.result["error"]["message"]) == ("cancelled", "no longer wanted")
 

@@ -99,9 +99,7 @@ class TestAConditionOfAnEdge:
         assert run.dispatched == [("b", (), 1)]
 
     def test_is_not_asked_when_the_source_is_dead(self) -> None:
-        run = Given(
-            step("a"), step("b"), step("c"), edges=[edge("a", "b", "$a.go"), edge("b", "c", "$b.count > 3")]
-        )
+        run = Given(step("a"), step("b"), step("c"), edges=[edge("a", "b", "$a.go"), edge("b", "c", "$b.count > 3")])
 
         run.output("a", {"go": False})
 
@@ -193,9 +191,7 @@ class TestANodeWithoutControlEdges:
         assert run.dispatched == [("b", (), 1), ("a", (), 1)]
 
     def test_waits_for_the_owner_of_an_inner_node_it_refers_to(self) -> None:
-        run = Given(
-            node("s", "sequence", body=[step("first"), step("second")]), step("b", inputs={"x": "$first"})
-        )
+        run = Given(node("s", "sequence", body=[step("first"), step("second")]), step("b", inputs={"x": "$first"}))
 
         run.output("first", 1)
         assert run.dispatched == [("second", (), 1)]
@@ -223,7 +219,9 @@ class TestATransform:
 
     def test_of_a_dead_edge_gives_nothing(self) -> None:
         run = Given(
-            step("a"), step("c"), edges=[edge("a", "c", "$a.go", transform={"x": 1}), edge("a", "c", transform={"y": 2})]
+            step("a"),
+            step("c"),
+            edges=[edge("a", "c", "$a.go", transform={"x": 1}), edge("a", "c", transform={"y": 2})],
         )
 
         run.output("a", {"go": False})

@@ -152,7 +152,9 @@ class TestAPlanThatNeverCame:
         run = Given(planned=False)
         run.requested(prompt="make me rich")
 
-        run.planning_failed("PLANNING_FAILED", message="no tool fits", problems=[{"code": "TOOL_NOT_FOUND"}], tried=["m1"])
+        run.planning_failed(
+            "PLANNING_FAILED", message="no tool fits", problems=[{"code": "TOOL_NOT_FOUND"}], tried=["m1"]
+        )
 
         assert (run.result["status"], run.result["error"]["code"]) == ("rejected", "PLANNING_FAILED")
         assert run.result["error"]["details"] == {"problems": [{"code": "TOOL_NOT_FOUND"}], "tried": ["m1"]}

@@ -126,8 +126,9 @@ class TestALostHolderOfARepeatableStep:
 
         run.start("a", "c1")
         run.lost("a", "c1")
-        run.output("a", "after all")
+        run.output("a", "after all", delivery=1)
 
+        assert run.cancelled == [("a", ())], "the second delivery's outcome no longer matters"
         assert run.result["output"] == "after all"
 
 

@@ -12,7 +12,6 @@ from dynamicflow.streams.core import commands as c
 from dynamicflow.streams.core.leaves import retry_delay_ms
 from tests.spec.given import Given, step
 
-
 PINNED_DELAY = 1177.8941308730282
 
 
@@ -76,8 +75,9 @@ class TestWhichPolicyCounts:
     def test_the_node_s_then_the_tool_s_then_the_options(
         self, node: int | None, tool: int | None, options: int | None, attempts: int
     ) -> None:
+        own: dict[str, Any] = {"retry": retry(maxAttempts=node)} if node else {}
         run = Given(
-            step("a", **({"retry": retry(maxAttempts=node)} if node else {})),
+            step("a", **own),
             policies={"work": {"retry": retry(maxAttempts=tool)} if tool else {}},
             options={"retryStrategy": {"maxAttempts": options}} if options else {},
         )
@@ -218,6 +218,7 @@ class TestTheFirstOutputWinsWhateverItsAttempt:
         run.next_timer()
         run.output("a", "late but first", attempt=1)
 
+        assert run.cancelled == [("a", ())], "the second attempt's outcome no longer matters"
         assert run.dispatch("b").inputs == {"x": "late but first"}
 
     def test_during_the_wait_and_the_wait_is_called_off(self) -> None:
@@ -245,4 +246,3 @@ class TestTheFirstOutputWinsWhateverItsAttempt:
         run.error("a")
 
         assert (run.state.late, run.ended) == (1, None)
-

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from dynamicflow.streams.core import commands as c
@@ -46,13 +48,15 @@ class TestTheTimeoutOfAnOwner:
         assert run.dispatch("a").timeout_ms == 1500
 
     @pytest.mark.parametrize(
-        ("of_node", "of_tool", "expected"), [(100, 200, 100), (None, 200, 200), (None, None, 60_000), (10**30, None, None)]
+        ("of_node", "of_tool", "expected"),
+        [(100, 200, 100), (None, 200, 200), (None, None, 60_000), (10**30, None, None)],
     )
     def test_of_a_step_is_the_node_s_then_the_tool_s_then_a_minute(
         self, of_node: int | None, of_tool: int | None, expected: float | None
     ) -> None:
+        own: dict[str, Any] = {} if of_node is None else {"timeout": of_node}
         run = Given(
-            step("a", **({} if of_node is None else {"timeout": of_node})),
+            step("a", **own),
             policies={"work": {} if of_tool is None else {"timeout": of_tool}},
         )
 
@@ -146,13 +150,13 @@ class TestAWait:
 
     @pytest.mark.parametrize("given", [-1, "soon", None, True, [], {}])
     def test_of_no_length_fails_by_its_own_code(self, given: object) -> None:
-        run = Given(node("w", "wait", duration="$input", timeout=1000), input=given)  # type: ignore[arg-type]
+        run = Given(node("w", "wait", duration="$input", timeout=1000), input=given)
 
         assert run.result["error"]["code"] == "TOOL_INPUT_INVALID"
 
     @pytest.mark.parametrize("given", ["tomorrow", 5, None, "2030-13-01T00:00:00Z", ""])
     def test_until_no_moment_fails_by_its_own_code(self, given: object) -> None:
-        run = Given(node("w", "wait", until="$input"), input=given)  # type: ignore[arg-type]
+        run = Given(node("w", "wait", until="$input"), input=given)
 
         assert run.result["error"]["code"] == "TOOL_INPUT_INVALID"
 
