@@ -306,7 +306,12 @@ class Engine:
 
     def runs(self, *, statuses: Collection[str] | None = None, limit: int | None = None) -> list[RunRow]:
         """The runs of the journal, newest first."""
-        return self.runner.journal.runs(statuses=statuses, limit=limit)
+        under_way = self.runner.runs
+        rows = (
+            under_way[row.run_id].row if row.run_id in under_way else row  # its end may still be on the way to the disk
+            for row in self.runner.journal.runs()
+        )
+        return list(islice((row for row in rows if statuses is None or row.status in statuses), limit))
 
     def _handle(self, row: RunRow) -> Run:
         driven = self.runner.runs.get(row.run_id) or self._take_up(row)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
+from dynamicflow.errors import JournalError
 from dynamicflow.streams.embedded import inbox
 from dynamicflow.streams.embedded.sqlite import SqliteReader
 from dynamicflow.tools import Tool, ToolContext, create_tool, tool
@@ -156,13 +157,10 @@ def opening(folder: str, user: int | None) -> None:
         async with engine_of(place, [noting(place, "note")]):
             return "opened"
 
-    from dynamicflow.errors import JournalError
-
     try:
         said = asyncio.run(main())
     except JournalError as error:
         said = f"{error.code}: {error.message}"
-    os.write(1, b"")
     (Path(folder).parent / "said").write_text(said, encoding="utf-8")
 
 

@@ -317,7 +317,9 @@ async def settled(place: Place, run: Run) -> dict[str, Any]:
         for event in new[:1]:
             resolved.add(event.id)
             node, item = str(event.node_id), event.item or ()
-            outputs = [line.output for line in place.lines() if (line.run, line.node, line.item) == (run.id, node, item)]
+            outputs = [
+                line.output for line in place.lines() if (line.run, line.node, line.item) == (run.id, node, item)
+            ]
             try:
                 if outputs:
                     await run.resolve(node, "done", output=outputs[-1], item=item)

@@ -40,7 +40,7 @@ class TestLargeValues:
     @pytest.mark.slow
     @pytest.mark.parametrize("where", ["before", "after", "noted"])
     def test_survive_a_kill(self, where: Where, tmp_path: Path) -> None:
-        for n in range(1, 7):
+        for n in (1, 3, 5) if where != "noted" else (1, 2, 3):
             place = Place(tmp_path / str(n))
             place.folder.mkdir()
             died = run_process(growing, str(place.folder), Point(where, n)) == KILLED

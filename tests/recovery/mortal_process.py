@@ -1,7 +1,7 @@
 """A process that runs a flow and is killed by SIGKILL at a boundary of its journal; run as a script by the tests.
 
-    python -m tests.recovery.mortal_process FOLDER FIRST LAST    one forked process a boundary, each with a folder of its own
-    python -m tests.recovery.mortal_process FOLDER load SEED     thirty runs at once until killed from outside
+    python -m tests.recovery.mortal_process FOLDER FIRST LAST   one forked process a boundary, each with its own folder
+    python -m tests.recovery.mortal_process FOLDER load SEED    thirty runs at once until killed from outside
 
 Every call of a tool appends a line to ``calls.txt`` and syncs it before the tool does anything else, so that calls are
 counted across deaths. Boundary 2k - 1 is just before the k-th hand-over to the journal, 2k just after the k-th commit,
