@@ -15,6 +15,7 @@ import secrets
 import socket
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from itertools import islice
 from types import TracebackType
 from typing import Any, Final, Self
 
