@@ -11,7 +11,7 @@ from .commands import Dispatch, JoinInput
 from .events import InputRequested
 from .lifecycle import complete, fail
 from .program import Step
-from .state import SATISFIED, Frame, Live, RunState, step_key
+from .state import SATISFIED, Frame, Live, RunState, Terms, step_key
 from .turn import LAST_MS, Kind, NodeFailed, Turn, error_record, path_text, shown
 from .weigh import fault_of
 
@@ -71,25 +71,42 @@ def dispatch(turn: Turn, live: Live) -> None:
 def dispatch_of(state: RunState, live: Live) -> Dispatch:
     """The command that runs a step. Made from the state alone, so it can be made again."""
     step, frame = live.step, live.frame
-    node = step.node
-    policy = state.policies.get(node.tool_id, {})
-    joins = _joins(state, step, frame)
-    timeout = node.timeout if node.timeout is not None else policy.get("timeout") or DEFAULT_TOOL_TIMEOUT_MS
+    terms = state.terms.get(step.id) or _terms_of(state, step)
+    if terms.plain:
+        joins: tuple[JoinInput, ...] = ()
+        inputs = step.get["inputs"](frame)
+    else:
+        joins = _joins(state, step, frame)
+        inputs = {} if joins and step.whole_inputs else _inputs(state, step, frame)
     return Dispatch(
         state.run_id,
         step.id,
         frame.path,
         live.attempt,
         live.delivery,
-        node.tool_id,
-        {} if joins and step.whole_inputs else _inputs(state, step, frame),
+        step.node.tool_id,
+        inputs,
         joins,
-        f"{state.root_run_id}/{step.id}/{path_text(frame.path)}",
-        min(timeout, LAST_MS),
-        policy.get("sideEffect") == "non_idempotent",
-        node.validation or state.options.validation or policy.get("validation") or "strict",
+        f"{terms.key}{path_text(frame.path)}",
+        terms.timeout_ms,
+        terms.held,
+        terms.validation,
         live.cause,
     )
+
+
+def _terms_of(state: RunState, step: Step) -> Terms:
+    node = step.node
+    policy = state.policies.get(node.tool_id, {})
+    timeout = node.timeout if node.timeout is not None else policy.get("timeout") or DEFAULT_TOOL_TIMEOUT_MS
+    made = state.terms[step.id] = Terms(
+        key=f"{state.root_run_id}/{step.id}/",
+        timeout_ms=min(timeout, LAST_MS),
+        held=policy.get("sideEffect") == "non_idempotent",
+        validation=node.validation or state.options.validation or policy.get("validation") or "strict",
+        plain=step.id not in state.joined and all(edge.transform is None for edge in step.control),
+    )
+    return made
 
 
 def _inputs(state: RunState, step: Step, frame: Frame) -> Json:

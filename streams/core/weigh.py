@@ -24,7 +24,7 @@ def fault_of(turn: Turn, value: Json) -> tuple[str, str] | None:
 
     Bytes are counted from below: escapes and long numbers are not.
     """
-    if not isinstance(value, list | dict):
+    if not isinstance(value, list | dict) or _is_small(value):
         return None
     try:
         _weigh(turn, value, 1)
@@ -32,6 +32,16 @@ def fault_of(turn: Turn, value: Json) -> tuple[str, str] | None:
         code, message = found.args
         return code, message
     return None
+
+
+def _is_small(value: list[Json] | dict[str, Json]) -> bool:
+    """A handful of scalars, as most inputs are."""
+    if len(value) > 16:
+        return False
+    for part in value.values() if isinstance(value, dict) else value:
+        if isinstance(part, list | dict) or (isinstance(part, str) and len(part) > KEPT_BYTES):
+            return False
+    return True
 
 
 def _weigh(turn: Turn, value: list[Json] | dict[str, Json], level: int) -> tuple[int, int]:

@@ -51,11 +51,12 @@ def noting(place: Place, name: str, output: Json = None, **fields: Any) -> Tool:
 def held_back(place: Place, name: str, side_effect: str = "idempotent") -> Tool:
     """A tool that keeps the diary and returns once the file ``release`` is there."""
 
-    async def execute(inputs: Any, context: ToolContext) -> Json:
+    def execute(inputs: Any, context: ToolContext) -> Json:
         place.note(context, name)
         ends = time.monotonic() + PATIENCE_S
         while not (place.folder / "release").exists() and time.monotonic() < ends:
-            await asyncio.sleep(0.005)
+            if context.wait(0.005):
+                break
         return {"by": name}
 
     return made(name, execute, config={"sideEffect": side_effect})
