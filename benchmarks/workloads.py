@@ -6,6 +6,7 @@ import asyncio
 import resource
 import statistics
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -162,8 +163,31 @@ async def wide_100000(folder: Path) -> Measured:
     return await _wide(folder, 100_000)
 
 
+class ReadBefore:
+    """A log whose records have been read from the file already."""
+
+    def __init__(self, reader: SqliteReader) -> None:
+        self._records = {row.run_id: list(reader.read(row.run_id)) for row in reader.runs()}
+
+    def read(self, run_id: str, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        return (entry for entry in self._records[run_id] if entry[0] > after)
+
+    def load(self, digests: Iterable[str]) -> dict[str, bytes]:
+        raise LookupError(f"no large values here: {list(digests)}")
+
+
 async def rebuild_log(folder: Path) -> Measured:
-    """Every run of a journal rebuilt: chain runs and one map, decoded and folded; a step is an event of the log."""
+    """Every run of a journal, decoded and folded; reading the file is not counted."""
+    return await _rebuild(folder, "rebuild", read_before=True)
+
+
+async def rebuild_file(folder: Path) -> Measured:
+    """The same with the reading of the file, its checksums and the look-up of each run."""
+    return await _rebuild(folder, "rebuild-file", read_before=False)
+
+
+async def _rebuild(folder: Path, name: str, *, read_before: bool) -> Measured:
+    """Chain runs and one map; a step is an event of the log."""
     path = folder / "runs.db"
     options = {"maxConcurrency": FAN}
     async with Engine.open(path, tools=[step]) as engine:
@@ -172,18 +196,19 @@ async def rebuild_log(folder: Path) -> Measured:
         await _runs(engine, wide_plan(20_000), items, runs=1, in_flight=1, options=options)
     took: list[float] = []
     events = 0
-    began = time.perf_counter()
     with SqliteReader.open(path) as reader:
         rows = reader.runs()
+        log: Any = ReadBefore(reader) if read_before else reader
+        began = time.perf_counter()
         for row in rows:
             start = time.perf_counter()
-            events += rebuild(reader, row.run_id).records
+            events += rebuild(log, row.run_id).records
             took.append((time.perf_counter() - start) * 1000)
-    seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - began
     base = bare.read_rows(path)
     return Measured(
         engine="embedded",
-        workload="rebuild",
+        workload=name,
         runs=len(rows),
         steps=events,
         steps_per_s=events / seconds,
@@ -206,4 +231,5 @@ WORKLOADS = {
     "wide-10000": wide_10000,
     "wide-100000": wide_100000,
     "rebuild": rebuild_log,
+    "rebuild-file": rebuild_file,
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from ...values import Json
 from .events import Announcement, FlowComplete
@@ -26,9 +26,11 @@ class JoinInput:
     mapping: Json | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Dispatch:
-    """Run one step and append its outcome. The inputs share structure with the state: copy before a tool sees them."""
+class Dispatch(NamedTuple):
+    """Run one step and append its outcome. The inputs share structure with the state: copy before a tool sees them.
+
+    (A named tuple: made once a step, in a third of the time of a frozen dataclass.)
+    """
 
     run_id: str
     node_id: str

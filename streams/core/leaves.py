@@ -11,7 +11,7 @@ from .commands import Dispatch, JoinInput
 from .events import InputRequested
 from .lifecycle import complete, fail
 from .program import Step
-from .state import SATISFIED, Frame, Live, RunState, Terms, step_key
+from .state import SATISFIED, Frame, Live, RunState, step_key
 from .turn import LAST_MS, Kind, NodeFailed, Turn, error_record, path_text, shown
 from .weigh import fault_of
 
@@ -71,42 +71,29 @@ def dispatch(turn: Turn, live: Live) -> None:
 def dispatch_of(state: RunState, live: Live) -> Dispatch:
     """The command that runs a step. Made from the state alone, so it can be made again."""
     step, frame = live.step, live.frame
-    terms = state.terms.get(step.id) or _terms_of(state, step)
-    if terms.plain:
-        joins: tuple[JoinInput, ...] = ()
-        inputs = step.get["inputs"](frame)
-    else:
+    node = step.node
+    policy = state.policies.get(node.tool_id, {})
+    if step.id in state.joined or step.control:
         joins = _joins(state, step, frame)
         inputs = {} if joins and step.whole_inputs else _inputs(state, step, frame)
+    else:
+        joins, inputs = (), step.get["inputs"](frame)
+    timeout = node.timeout if node.timeout is not None else policy.get("timeout") or DEFAULT_TOOL_TIMEOUT_MS
     return Dispatch(
         state.run_id,
         step.id,
         frame.path,
         live.attempt,
         live.delivery,
-        step.node.tool_id,
+        node.tool_id,
         inputs,
         joins,
-        f"{terms.key}{path_text(frame.path)}",
-        terms.timeout_ms,
-        terms.held,
-        terms.validation,
+        f"{state.root_run_id}/{step.id}/{path_text(frame.path)}",
+        timeout if timeout <= LAST_MS else LAST_MS,
+        policy.get("sideEffect") == "non_idempotent",
+        node.validation or state.options.validation or policy.get("validation") or "strict",
         live.cause,
     )
-
-
-def _terms_of(state: RunState, step: Step) -> Terms:
-    node = step.node
-    policy = state.policies.get(node.tool_id, {})
-    timeout = node.timeout if node.timeout is not None else policy.get("timeout") or DEFAULT_TOOL_TIMEOUT_MS
-    made = state.terms[step.id] = Terms(
-        key=f"{state.root_run_id}/{step.id}/",
-        timeout_ms=min(timeout, LAST_MS),
-        held=policy.get("sideEffect") == "non_idempotent",
-        validation=node.validation or state.options.validation or policy.get("validation") or "strict",
-        plain=step.id not in state.joined and all(edge.transform is None for edge in step.control),
-    )
-    return made
 
 
 def _inputs(state: RunState, step: Step, frame: Frame) -> Json:

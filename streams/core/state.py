@@ -141,19 +141,6 @@ class Timer:
     item: Path
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How the steps of one tool node are run: from the node, its tool's policy and the options."""
-
-    key: str
-    """The idempotency key up to the item."""
-    timeout_ms: float
-    held: bool
-    validation: str
-    plain: bool
-    """Its inputs are its own: no join and no transform adds to them."""
-
-
 @dataclass(slots=True, eq=False)
 class RunState:
     """Everything the fold knows of one run."""
@@ -193,8 +180,6 @@ class RunState:
     """Steps that wait for their turn; some may have been cancelled meanwhile."""
     in_flight: dict[tuple[str, Path], Live] = field(default_factory=dict)
     timers: dict[str, Timer] = field(default_factory=dict)
-    terms: dict[str, Terms] = field(default_factory=dict)
-    """Tool node -> how its steps are run, worked out once. Derived."""
     retries: dict[str, Retry] = field(default_factory=dict)
     """Tool node -> its retry policy, worked out once. Derived."""
     started_at: str = ""

@@ -265,11 +265,8 @@ class Engine:
         )
         driven = Driven(new_run(ident), row)
         self.runner.runs[ident] = driven
-        facts: list[Event] = [
-            e.FlowRequested(
-                **envelope(event_id(ident, None, None, None, "flow-requested"), ident, now), request=request
-            )
-        ]
+        place = envelope(event_id(ident, None, None, None, "flow-requested"), ident, now)
+        facts: list[Event] = [e.FlowRequested.trusted({**place, "request": request})]
         if plan is not None:
             facts.append(planning.published(ident, plan, now))
         created: asyncio.Future[bool] = asyncio.get_running_loop().create_future()

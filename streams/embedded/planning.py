@@ -132,14 +132,9 @@ def published(
     execution_ms: float | None = None,
 ) -> e.PlanPublished:
     """The fact that a run's plan is this one, with all that the fold must know of the tools it uses."""
-    return e.PlanPublished(
-        **envelope(event_id(run_id, None, None, None, "plan-published", 0), run_id, at) | plan.fields,
-        source=source,
-        model=model,
-        usage=usage,
-        attempts=attempts,
-        execution_time=execution_ms,
-    )
+    how = {"source": source, "model": model, "usage": usage, "attempts": attempts, "execution_time": execution_ms}
+    place = envelope(event_id(run_id, None, None, None, "plan-published", 0), run_id, at)
+    return e.PlanPublished.trusted({**place, **plan.fields, **how})
 
 
 def failed(run_id: str, error: PlanningFailed | DynamicFlowError, at: str) -> e.PlanningFailed:
