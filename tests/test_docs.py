@@ -8,8 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from dynamicflow.streams.core.events import known_types
-
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted(
     {*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/*.md"), *ROOT.glob("examples/*/*.md")}
@@ -40,7 +38,7 @@ class TestArchitecture:
 
 
 class TestPythonOnPages:
-    @pytest.mark.parametrize("page", ["README.md", "docs/events.md"])
+    @pytest.mark.parametrize("page", ["README.md"])
     def test_runs_as_it_stands(self, page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
         script = tmp_path / "page.py"
@@ -50,12 +48,3 @@ class TestPythonOnPages:
         runpy.run_path(str(script))
 
         assert blocks
-
-
-class TestEvents:
-    def test_the_page_has_every_stored_type(self) -> None:
-        page = (ROOT / "docs/events.md").read_text("utf-8")
-
-        told = set(re.findall(r"`([a-z]+-[a-z-]+)`", "\n".join(re.findall(r"^\| (.*?) \|", page, re.MULTILINE))))
-
-        assert told == known_types()
