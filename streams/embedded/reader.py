@@ -34,8 +34,8 @@ POLL_SECONDS: Final = 0.025
 
 _RUN: Final = f"key, {', '.join(COLUMNS)}, crc"
 _EVENTS: Final = (
-    "SELECT position, n, crc, body, (SELECT records FROM tail WHERE run = ?1) "
-    "FROM event WHERE run = ?1 AND position > ?2 ORDER BY position LIMIT ?3"
+    "SELECT position, n, crc, body, (SELECT records FROM tail WHERE run = ?) "
+    "FROM event WHERE run = ? AND position > ? ORDER BY position LIMIT ?"
 )
 
 
@@ -142,7 +142,7 @@ class SqliteReader:
             n = before[0][0] + 1 if before and isinstance(before[0][0], int) else 0
         at_least, position = self._tail(key), _id(after)
         while True:
-            rows = self._all(_EVENTS, (key, position, CHUNK))
+            rows = self._all(_EVENTS, (key, key, position, CHUNK))
             for position, number, crc, body, _ in rows:
                 if number != n or not isinstance(body, bytes) or event_crc(position, key, n, body) != crc:
                     self._damaged(run_id, position, n)
@@ -162,9 +162,9 @@ class SqliteReader:
     def records(self, key: int, run_id: str) -> int:
         """Records of the run of that key, counted in two ways. Raises JOURNAL_CORRUPT when they differ."""
         last = self._all(
-            "SELECT n + 1, (SELECT records FROM tail WHERE run = ?1), position FROM event WHERE run = ?1 "
+            "SELECT n + 1, (SELECT records FROM tail WHERE run = ?), position FROM event WHERE run = ? "
             "ORDER BY position DESC LIMIT 1",
-            (key,),
+            (key, key),
         )
         counted, told, position = last[0] if last else (0, self._tail(key), 0)
         if not isinstance(counted, int) or counted != told:
