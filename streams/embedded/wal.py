@@ -2,6 +2,7 @@
 
 After a crash the last transaction may lie there torn; that one was never acknowledged. But SQLite begins a transaction
 only after the one before is on disk: two commits *behind* the end it found mean that the end is damage, not a tear.
+One limit is left: damage to the very mark of the last commit but one makes the last two look like one torn transaction.
 Format: sqlite.org/fileformat2.html#walformat. The file is read without SQLite, which keeps no lock on this one.
 """
 

@@ -325,13 +325,15 @@ class TestADamagedWriteAheadFile:
     @settings(max_examples=80, deadline=None)
     @given(places, flips)
     @example(0.0, 1)
-    def test_costs_at_most_what_a_torn_last_commit_would(self, where: float, by: int) -> None:
+    @example(0.9633377083544541, 1)
+    def test_costs_at_most_the_last_two_commits(self, where: float, by: int) -> None:
+        """One byte that turns the last commit but one's mark makes both look like one torn transaction."""
         content, wal, _ = unmerged_files()
         with folder_with(**{"": content, "_wal": flipped(wal, where, by)}) as path:
             place = Place("sqlite", path)
             try:
                 with contextlib.suppress(JournalError):
-                    assert place.open().count("a") >= 29
+                    assert place.open().count("a") >= 28
             finally:
                 place.close()
 
