@@ -13,7 +13,7 @@ from typing import Any
 
 from dynamicflow.streams.embedded.engine import Engine
 from dynamicflow.streams.embedded.reader import SqliteReader
-from dynamicflow.streams.embedded.replay import rebuild
+from dynamicflow.streams.replay import rebuild
 from dynamicflow.tools.decorate import tool
 from dynamicflow.values import Json
 

@@ -26,8 +26,9 @@ MAY_IMPORT: Final = {
     "core": {"leaf", "planner"},
     "streams": {"leaf", "planner", "tools", "core"},
     "embedded": {"leaf", "planner", "tools", "core", "streams"},
-    "cli": {"leaf", "planner", "tools", "core", "streams", "embedded"},
-    "door": {"leaf", "planner", "tools", "core", "streams", "embedded"},
+    "kafka": {"leaf", "planner", "tools", "core", "streams"},
+    "cli": {"leaf", "planner", "tools", "core", "streams", "embedded", "kafka"},
+    "door": {"leaf", "planner", "tools", "core", "streams", "embedded", "kafka"},
     "start": {"cli"},
 }
 """Area -> areas it may import, itself apart. ``streams`` is what both shells share, ``start`` is ``python -m``."""

@@ -19,8 +19,8 @@ from .planner.request import ABSENT
 from .result import Result
 from .streams.core.events import Event
 from .streams.embedded.engine import Engine
-from .streams.embedded.planning import options_of
 from .streams.embedded.run import Run
+from .streams.planning import options_of
 from .tools.joins import Join
 from .tools.registry import ToolRegistry
 from .values import Json, NotJson, plain

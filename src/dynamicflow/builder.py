@@ -13,7 +13,7 @@ from .errors import UsageError
 from .flow import Flow
 from .planner.options import Options
 from .streams.embedded.engine import Engine
-from .streams.embedded.planning import options_of
+from .streams.planning import options_of
 from .tools.joins import Join
 from .values import Json
 

@@ -15,7 +15,7 @@ from ...tools.registry import ToolRegistry
 from ...values import Json, digest
 from ..embedded.engine import Engine
 from ..embedded.reader import SqliteReader
-from ..embedded.replay import Rebuilt, rebuild
+from ..replay import Rebuilt, rebuild
 from .demo_tools import send_welcome_email, validate_email
 from .errors import exit_code
 from .following import Follower

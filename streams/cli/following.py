@@ -17,7 +17,7 @@ from ..core.state import ENDED, RunState
 from ..embedded.journal import Log
 from ..embedded.owner import owner_of
 from ..embedded.reader import SqliteReader
-from ..embedded.replay import event_at
+from ..replay import event_at
 
 WAITING = frozenset({"suspended", "paused", "parked"})
 _OWNER_SECONDS = 1.0

@@ -15,7 +15,7 @@ from ...tools.loader import load_tools_file
 from ...tools.registry import ToolRegistry
 from ...tools.spec import Tool
 from ...values import MAX_VALUE_BYTES, Json, NotJson, decode
-from ..embedded.planning import options_of
+from ..planning import options_of
 from .stdout import set_aside
 
 _STDIN: Final = "-"

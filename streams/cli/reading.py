@@ -10,7 +10,7 @@ from ...values import Json, decode, encode
 from ..core.codec import to_json
 from ..embedded.journal import RunRow
 from ..embedded.reader import SqliteReader
-from ..embedded.replay import rebuild, state_json
+from ..replay import rebuild, state_json
 from .errors import exit_code, show_problems
 from .following import Follower, Seen, Watch, go_on, no_run, standing
 from .output import document, err, one_line, out, pretty, text

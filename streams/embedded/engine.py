@@ -34,13 +34,13 @@ from ...planner.options import NO_OPTIONS, Options
 from ...tools.joins import Join
 from ...tools.registry import ToolRegistry
 from ...values import Json, NotJson, digest, encode, plain, stamp
+from .. import planning, replay
 from ..clock import Clock, SystemClock
 from ..core import commands as c
 from ..core import events as e
 from ..core.events import Event, envelope, event_id
 from ..core.result import rejected_record
 from ..core.state import ENDED, new_run
-from . import planning, replay
 from .desk import Desk
 from .driven import Driven
 from .journal import Journal, OnCommand, OnDurable, OnFailure, RunRow

@@ -14,8 +14,8 @@ from ..core.events import Event, envelope
 from ..core.fold import needs
 from ..core.result import needs_someone, standing_record, uncertain
 from ..core.state import ENDED
+from ..replay import event_at
 from .driven import Driven
-from .replay import event_at
 
 if TYPE_CHECKING:
     from .engine import Engine

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from dynamicflow.streams.core.codec import decode_event
 from dynamicflow.streams.core.events import Event
-from dynamicflow.streams.embedded.replay import rebuild
 from dynamicflow.streams.embedded.sqlite import SqliteReader
+from dynamicflow.streams.replay import rebuild
 from tests.fault.flow_process import NON_IDEMPOTENT, Line, Place
 
 WAIT_S: Final = 30.0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from dynamicflow.streams.embedded.replay import rebuild
 from dynamicflow.streams.embedded.sqlite import SqliteReader
+from dynamicflow.streams.replay import rebuild
 from dynamicflow.values import LARGE_VALUE_BYTES
 from tests.fault.fault_kit import KILLED, check_executions, check_journal, log_of, run_process
 from tests.fault.fault_process import HUGE, LARGE, growing

@@ -16,7 +16,7 @@ from typing import Any, Final
 from dynamicflow import Engine, ToolContext, VirtualClock, create_tool
 from dynamicflow.streams.core.events import SEMANTICS, VERSION
 from dynamicflow.streams.embedded.memory import MemoryJournal
-from dynamicflow.streams.embedded.replay import Rebuilt, rebuild
+from dynamicflow.streams.replay import Rebuilt, rebuild
 from dynamicflow.values import Json, digest
 
 HERE: Final = Path(__file__).parent

@@ -15,7 +15,7 @@ from dynamicflow.streams.core import events
 from dynamicflow.streams.core.codec import UnknownEvent, decode_event, encode_event
 from dynamicflow.streams.embedded.journal import RunRow, Write
 from dynamicflow.streams.embedded.memory import MemoryJournal
-from dynamicflow.streams.embedded.replay import Rebuilt, rebuild
+from dynamicflow.streams.replay import Rebuilt, rebuild
 from dynamicflow.values import digest
 from tests.golden.make import CASES, FOLDER, HERE, expectation, write
 

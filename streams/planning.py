@@ -11,17 +11,17 @@ from typing import Any
 import uuid_utils
 from pydantic import ValidationError
 
-from ...errors import DynamicFlowError, InputInvalid, PlanInvalid, PlanningFailed, Problem, UsageError
-from ...planner.check import Check, check_input, unsupported
-from ...planner.options import Options
-from ...planner.planning import PlanRequest, make_plan, planner_for
-from ...tools.joins import Join
-from ...tools.spec import ToolSpec
-from ...values import RUN_ID, Json, NotJson, plain, pointer, stamp
-from ..clock import Clock
-from ..core import commands as c
-from ..core import events as e
-from ..core.events import envelope, event_id
+from ..errors import DynamicFlowError, InputInvalid, PlanInvalid, PlanningFailed, Problem, UsageError
+from ..planner.check import Check, check_input, unsupported
+from ..planner.options import Options
+from ..planner.planning import PlanRequest, make_plan, planner_for
+from ..tools.joins import Join
+from ..tools.spec import ToolSpec
+from ..values import RUN_ID, Json, NotJson, plain, pointer, stamp
+from .clock import Clock
+from .core import commands as c
+from .core import events as e
+from .core.events import envelope, event_id
 
 
 def options_of(given: Mapping[str, Json] | Options | None) -> Options:

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Protocol
 
-from ...errors import JournalError, Problem, RunNotFound
-from ...values import Json, NotJson, digest
-from ..core.codec import decode_event, encode_event
-from ..core.commands import Announce
-from ..core.events import Event, RunParked
-from ..core.fold import CannotFold, apply, needs
-from ..core.state import RunState, new_run
-from .journal import Log
+from ..errors import JournalError, Problem, RunNotFound
+from ..values import Json, NotJson, digest
+from .core.codec import decode_event, encode_event
+from .core.commands import Announce
+from .core.events import Event, RunParked
+from .core.fold import CannotFold, apply, needs
+from .core.state import RunState, new_run
+
+
+class RunLog(Protocol):
+    """Where the records of a run can be read, in their order."""
+
+    def read(self, run_id: str) -> Iterator[tuple[int, bytes]]:
+        """(position, record), ascending; nothing for a run that is not there."""
+
+    def load(self, digests: Iterable[str]) -> dict[str, bytes]:
+        """Large values by digest. Raises JournalError for one that is missing."""
 
 
 @dataclass(slots=True)
@@ -37,7 +48,7 @@ class Rebuilt:
         return digest(self.state.to_json())
 
 
-def rebuild(log: Log, run_id: str, *, at: int | None = None, verify: bool = False) -> Rebuilt:
+def rebuild(log: RunLog, run_id: str, *, at: int | None = None, verify: bool = False) -> Rebuilt:
     """Fold the first ``at`` records of a run, or all. Raises RunNotFound, JournalError for a damaged record."""
     made = Rebuilt(new_run(run_id))
     for position, record in islice(log.read(run_id), at):
@@ -60,7 +71,7 @@ def rebuild(log: Log, run_id: str, *, at: int | None = None, verify: bool = Fals
     return made
 
 
-def _fold(made: Rebuilt, event: Event, log: Log) -> None:
+def _fold(made: Rebuilt, event: Event, log: RunLog) -> None:
     try:
         asked = apply(made.state, event, log.load(needs(made.state, event)) if event.large else {})
     except CannotFold as error:
