@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format schemas bench clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ lint: $(STAMP) ## Check format, style and types
 format: $(STAMP) ## Format the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+schemas: $(STAMP) ## Regenerate docs/schemas and docs/asyncapi.json from the models
+	$(BIN)/python -m tests.requests.make
 
 bench: $(STAMP) ## Measure the workloads beside a bare SQLite loop (JSON=file: one line a workload)
 	$(BIN)/python -m benchmarks $(if $(JSON),--json $(JSON))

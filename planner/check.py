@@ -55,7 +55,8 @@ class Check:
     joined: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     """Node id -> direct predecessors whose output a join feeds into it, in the order of merging."""
     policies: Mapping[str, dict[str, Json]] = field(default_factory=dict)
-    """Tool id -> what a run pins of it: ``{"digest", "timeout", "retry", "sideEffect", "validation"}``."""
+    """Tool id -> what a run pins of it: ``{"digest", "timeout", "retry", "sideEffect", "validation"}``, and ``queue``
+    where it is not the default one."""
     given_pointer: Callable[[str], str] = field(default=_as_given, repr=False, compare=False)
     """JSON Pointer into ``plan`` -> into the plan as it was given."""
 
@@ -120,6 +121,7 @@ def policies(plan: ir.Plan, tools: Mapping[str, ToolSpec]) -> dict[str, dict[str
             "retry": tool.retry.to_json() if tool.retry is not None else None,
             "sideEffect": tool.side_effect,
             "validation": tool.validation,
+            **({"queue": tool.queue} if tool.queue != "default" else {}),
         }
         for tool_id in sorted(used)
         if (tool := tools.get(tool_id)) is not None

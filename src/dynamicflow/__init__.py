@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .api import DynamicFlow
     from .builder import FlowBuilder
     from .errors import (
+        BrokerError,
         DynamicFlowError,
         InputInvalid,
         InvalidJson,
@@ -49,8 +50,8 @@ _HOMES: Final = {
     "api": ("DynamicFlow",),
     "builder": ("FlowBuilder",),
     "errors": (
-        "DynamicFlowError", "InputInvalid", "InvalidJson", "JournalError", "PlanInvalid", "PlanningFailed", "Problem",
-        "RunExists", "RunNotFound", "UsageError",
+        "BrokerError", "DynamicFlowError", "InputInvalid", "InvalidJson", "JournalError", "PlanInvalid",
+        "PlanningFailed", "Problem", "RunExists", "RunNotFound", "UsageError",
     ),
     "flow": ("Flow",),
     "planner.check": ("Check",),
@@ -73,6 +74,7 @@ _HOME: Final = {name: home for home, names in _HOMES.items() for name in names}
 __version__ = "0.1.0"
 
 __all__ = [
+    "BrokerError",
     "Check",
     "Clock",
     "DynamicFlow",

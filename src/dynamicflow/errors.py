@@ -7,7 +7,8 @@
     ├── PlanningFailed               PLANNING_FAILED: no valid plan came of the prompt
     ├── RunExists / RunNotFound      RUN_EXISTS, RUN_NOT_FOUND
     ├── JournalError                 JOURNAL_*: the log cannot be used; nothing recorded is lost
-    └── UsageError                   USAGE: a call that cannot be carried out as given
+    ├── BrokerError                  BROKER_*, TOPICS_*: the Kafka broker or its topics cannot be used as they are
+    └── UsageError                   USAGE, KAFKA_SETTINGS: a call that cannot be carried out as given
 
 A ``code`` is stable: programs may rely on it. A message says what, where, what was expected, what to do next.
 """
@@ -109,6 +110,10 @@ class RunNotFound(DynamicFlowError):
 
 class JournalError(DynamicFlowError):
     """The log cannot be used: owned by another process, read-only, corrupt, newer, or the disk is full."""
+
+
+class BrokerError(DynamicFlowError):
+    """The broker cannot be used: unreachable, refused credentials, topics missing or wrong."""
 
 
 class UsageError(DynamicFlowError):

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from ...errors import DynamicFlowError, JournalError, PlanningFailed, Problem
+from ...errors import BrokerError, DynamicFlowError, JournalError, PlanningFailed, Problem
 from ...values import Json
 from ..core.result import run_error
 from .output import document, err
@@ -58,7 +58,8 @@ def tell_interrupted(*, json_out: bool) -> int:
 def tell(error: Exception, *, json_out: bool, debug: bool = False) -> int:
     """Say what went wrong; the exit code."""
     if isinstance(error, DynamicFlowError):
-        code = UNUSABLE if isinstance(error, JournalError) or error.code == "ENDPOINT_UNUSABLE" else REJECTED
+        unusable = isinstance(error, JournalError | BrokerError) or error.code == "ENDPOINT_UNUSABLE"
+        code = UNUSABLE if unusable else REJECTED
         more: dict[str, Json] = {}
         if isinstance(error, PlanningFailed):
             more = {"questions": list(error.questions), "tried": list(error.tried)}

@@ -21,7 +21,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog=(
         "Exit codes: 0 completed; 1 failed, partial, cancelled, timed out; 2 usage, invalid plan or input, rejected; "
-        "3 waits for a person or a time; 4 journal or endpoint unusable; 130 interrupted."
+        "3 waits for a person or a time; 4 journal, broker or endpoint unusable; 130 interrupted."
     ),
 )
 
@@ -53,6 +53,20 @@ Option = Annotated[
 ]
 By = Annotated[str, typer.Option("--by", help="Who asks; kept in the log.")]
 Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the log.")]
+Bootstrap = Annotated[
+    str | None,
+    typer.Option("--bootstrap", envvar="DYNAMICFLOW_BOOTSTRAP", metavar="HOST:PORT", help="The Kafka brokers."),
+]
+Prefix = Annotated[
+    str, typer.Option("--prefix", envvar="DYNAMICFLOW_TOPIC_PREFIX", help="Stands before every topic's name.")
+]
+Queues = Annotated[
+    list[str] | None, typer.Option("--queue", metavar="NAME", help="A queue beside `default`; may come often.")
+]
+Partitions = Annotated[
+    int | None,
+    typer.Option("--partitions", min=1, envvar="DYNAMICFLOW_PARTITIONS", help="Of the log; fixed for its life."),
+]
 
 
 def _version(asked: bool) -> None:
@@ -244,10 +258,53 @@ def demo(json: Json = False) -> int:
     return demo_command(json_out=json)
 
 
+topics = typer.Typer(help="The Kafka topics: make, list and check them.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(topics, name="topics", epilog="Login and TLS come from the environment: DYNAMICFLOW_SECURITY_PROTOCOL, …")
+
+
+@topics.command("create")
+def topics_create(
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = "",
+    partitions: Partitions = None,
+    replication: Annotated[
+        int | None, typer.Option("--replication", min=1, help="Copies of each. Absent: 3, or one a broker.")
+    ] = None,
+    queue: Queues = None,
+    json: Json = False,
+) -> int:
+    """Make the topics that are missing. Those that are there stay as they are, and are checked."""
+    from .topics import create_command
+
+    return create_command(bootstrap, prefix, partitions, replication, queue or [], json_out=json)
+
+
+@topics.command("list")
+def topics_list(bootstrap: Bootstrap = None, prefix: Prefix = "", json: Json = False) -> int:
+    """List those that are there."""
+    from .topics import list_command
+
+    return list_command(bootstrap, prefix, json_out=json)
+
+
+@topics.command("check")
+def topics_check(
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = "",
+    partitions: Partitions = None,
+    queue: Queues = None,
+    json: Json = False,
+) -> int:
+    """Tell everything that keeps workers from starting, and what is not safe."""
+    from .topics import check_command
+
+    return check_command(bootstrap, prefix, partitions, queue or [], json_out=json)
+
+
 def _quiet(debug: bool) -> None:
     """What the engine logs is for operators of services; here every fault is told once, as a sentence."""
-    log = logging.getLogger("dynamicflow")
-    log.addHandler(logging.StreamHandler() if debug else logging.NullHandler())
+    for name in ("dynamicflow", "aiokafka"):
+        logging.getLogger(name).addHandler(logging.StreamHandler() if debug else logging.NullHandler())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -74,10 +74,14 @@ def encode_event(event: Event, *, large: int = LARGE_VALUE_BYTES) -> Encoded:
     record = _ENCODE(made)
     if len(record) <= large:
         return Encoded(record)
-    return _without_large(made, _CARRIES.get(type(event), ()), large)
+    return without_large(made, _CARRIES.get(type(event), ()), large)
 
 
-def _without_large(made: dict[str, Json], carries: tuple[str, ...], large: int) -> Encoded:
+def without_large(made: dict[str, Json], carries: tuple[str, ...], large: int) -> Encoded:
+    """A record whose values over ``large`` bytes at the pointers ``carries`` lie beside it, null in their places.
+
+    ``made`` itself is changed at the top; what stands deeper is copied first.
+    """
     values: dict[str, bytes] = {}
     places: dict[str, dict[str, Json]] = {}
     for pointer in carries:

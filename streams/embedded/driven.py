@@ -11,31 +11,13 @@ from ...values import LARGE_VALUE_BYTES, Json
 from ..core.events import Event
 from ..core.state import RunState
 from ..core.turn import Turn
+from ..signal import Signal
 
 if TYPE_CHECKING:
     from .journal import RunRow
 
 INLINE_BUDGET: Final = 16 * 1024 * 1024
 """Bytes of records a run may write before its values over 16 KiB lie beside the log as well."""
-
-
-class Signal:
-    """Wakes whoever waits; costs nothing when nobody does."""
-
-    def __init__(self) -> None:
-        self._waiters: list[asyncio.Future[None]] = []
-
-    async def wait(self) -> None:
-        """Until the next ``notify``."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(future)
-        await future
-
-    def notify(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for future in waiters:
-            if not future.done():
-                future.set_result(None)
 
 
 @dataclass(slots=True, eq=False)

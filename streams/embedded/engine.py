@@ -13,21 +13,16 @@ import asyncio
 import os
 import secrets
 import socket
+import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from types import TracebackType
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
 
 import pydantic_core
 
-from ...errors import (
-    InputInvalid,
-    JournalError,
-    PlanningFailed,
-    RunExists,
-    UsageError,
-)
+from ...errors import DynamicFlowError, InputInvalid, JournalError, PlanningFailed, RunExists, UsageError
 from ...planner import ir
 from ...planner.check import Check, check_plan
 from ...planner.options import NO_OPTIONS, Options
@@ -45,10 +40,14 @@ from .desk import Desk
 from .driven import Driven
 from .journal import Journal, OnCommand, OnDurable, OnFailure, RunRow
 from .memory import MemoryJournal
+from .observing import rebuilt_for
 from .run import Run
 from .runner import JournalOf, Runner
 from .sqlite import SqliteJournal
 from .steps import Toolbox
+
+if TYPE_CHECKING:
+    from ..metrics import Metrics
 
 DRAIN_S = 10.0
 _UNFINISHED: Final = frozenset({"pending", "planning", "running", "suspended", "paused", "parked"})
@@ -70,12 +69,13 @@ class Engine:
         model: str | None = None,
         drain_s: float = DRAIN_S,
         drive: bool = True,
+        metrics: Metrics | None = None,
     ) -> None:
         self.registry = ToolRegistry.from_tools(tools, joins)
         self.joins = tuple(self.registry.joins.values())
         self.clock: Clock = clock or SystemClock()
         self._journal_of, self._resume, self._model, self._drain_s = journal_of, resume, model, drain_s
-        self._drive = drive
+        self._drive, self._metrics = drive, metrics
         self._runner: Runner | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         """Where it was entered, while it is open."""
@@ -91,8 +91,8 @@ class Engine:
 
         Settings: ``tools``, ``joins``, ``resume`` (True: go on with all unfinished runs; or the ids of some),
         ``model``, ``drain_s`` (seconds that running steps are waited for on leaving), ``drive`` (False: record what is
-        asked of runs and what follows from it, but start no step, so no tools are needed). Entering raises JournalError
-        for a file that is owned by another process, read-only, corrupt, or from a newer version.
+        asked of runs and what follows from it, but start no step, so no tools are needed), ``metrics``. Entering raises
+        JournalError for a file that is owned by another process, read-only, corrupt, or from a newer version.
         """
 
         def journal_of(durable: OnDurable, failed: OnFailure, command: OnCommand) -> Journal:
@@ -125,6 +125,7 @@ class Engine:
             clock=self.clock,
             plan=self._make_plan,
             command=self._desk.take,
+            metrics=self._metrics,
         )
         self._runner, self._loop = runner, asyncio.get_running_loop()
         runner.draining = not self._drive
@@ -221,8 +222,7 @@ class Engine:
         try:
             given = plain(input)[0]
         except (NotJson, OverflowError) as error:
-            refused = InputInvalid("INPUT_INVALID", f"the input is not JSON: {error}")
-            return Run(self, None, rejected_record(ident, refused, self.now()), ident)
+            return self._rejected(ident, InputInvalid("INPUT_INVALID", f"the input is not JSON: {error}"))
         request: dict[str, Json] = {"type": "start", "runId": ident, "input": given}
         plan = None
         if isinstance(plan_or_prompt, str) and not plan_or_prompt.lstrip("\ufeff \t\r\n").startswith("{"):
@@ -233,13 +233,18 @@ class Engine:
             plan = self._accepted(plan_or_prompt, chosen)
             refusal = plan.refusal(given, chosen)
             if refusal is not None:
-                return Run(self, None, rejected_record(ident, refusal, self.now(), planning.name_of(plan.check)), ident)
+                return self._rejected(ident, refusal, planning.name_of(plan.check))
             request["plan"] = plan.check.plan_hash
         if chosen is not NO_OPTIONS:
             request["options"] = chosen.model_dump(by_alias=True, exclude_defaults=True, mode="json")
         if labels:
             request["labels"] = planning.labels_of(labels)
         return await self._begin(ident, request, plan)
+
+    def _rejected(self, ident: str, why: DynamicFlowError, name: str | None = None) -> Run:
+        if self._metrics is not None:
+            self._metrics.run_ended("rejected")
+        return Run(self, None, rejected_record(ident, why, self.now(), name), ident)
 
     async def _begin(self, ident: str, request: dict[str, Json], plan: planning.Accepted | None) -> Run:
         try:
@@ -263,8 +268,7 @@ class Engine:
             root_run_id=ident,
             labels=encode(request.get("labels") or {}).decode(),
         )
-        driven = Driven(new_run(ident), row)
-        self.runner.runs[ident] = driven
+        driven = self.runner.runs[ident] = Driven(new_run(ident), row)
         place = envelope(event_id(ident, None, None, None, "flow-requested"), ident, now)
         facts: list[Event] = [e.FlowRequested.trusted({**place, "request": request})]
         if plan is not None:
@@ -312,12 +316,11 @@ class Engine:
         return list(islice((row for row in rows if statuses is None or row.status in statuses), limit))
 
     def _handle(self, row: RunRow) -> Run:
-        driven = self.runner.runs.get(row.run_id) or self._take_up(row)
-        return Run(self, driven)
+        return Run(self, self.runner.runs.get(row.run_id) or self._take_up(row))
 
     def _take_up(self, row: RunRow) -> Driven:
         """Rebuild a run from its log and go on with it where it stopped."""
-        rebuilt = replay.rebuild(self.runner.journal, row.run_id)
+        rebuilt = rebuilt_for(self._metrics, self.runner.journal, row.run_id)
         driven = Driven(rebuilt.state, row, told=frozenset(rebuilt.told), inline_bytes=rebuilt.bytes_read)
         untold = list(rebuilt.untold.values())
         if rebuilt.state.end is not None:
@@ -367,11 +370,12 @@ class Engine:
         task.add_done_callback(self._planning.discard)
 
     async def _planned(self, driven: Driven, command: c.Plan) -> None:
+        began = time.perf_counter()
         try:
             fact = await planning.plan_run(command, self.registry.specs, self.joins, self.clock)
         except PlanningFailed as failed:
             fact = planning.failed(driven.run_id, failed, self.now())
-        self.runner.planned(driven, fact)
+        self.runner.planned(driven, fact, time.perf_counter() - began)
 
     async def ask(self, driven: Driven, control: Event) -> None:
         """Record a control fact of a run; durable and applied on return. Raises JournalError when it cannot be."""

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
 from ...errors import JournalError
 from ...tools.host import Call, Delivered, ToolHost
@@ -24,16 +24,19 @@ from ..core.codec import encode_event
 from ..core.events import Event, FlowComplete, PlanningFailed, PlanPublished, TimerFired, ToolStart, event_id
 from ..core.fold import CannotFold, begin, claimed, outstanding, work
 from ..core.state import ENDED
+from ..timers import Timers
 from . import steps
 from .driven import Driven
 from .journal import Committed, Journal, OnCommand, OnDurable, OnFailure, Posted, RunRow, Write
-from .timers import Timers
+from .observing import Observer
+
+if TYPE_CHECKING:
+    from ..metrics import Metrics
 
 log = logging.getLogger(__name__)
 
 JournalOf = Callable[[OnDurable, OnFailure, OnCommand], Journal]
 """Opens the journal with the callbacks it is to call from its own thread."""
-
 
 SLICE = 2000
 """Consequences of one fact that are worked off before other runs have their turn: some 20 ms."""
@@ -70,6 +73,7 @@ class Runner:
         clock: Clock,
         plan: Callable[[Driven, c.Plan], None],
         command: Callable[[list[Posted]], None],
+        metrics: Metrics | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.clock = clock
@@ -90,6 +94,7 @@ class Runner:
         self.journal = journal_of(self._on_durable, self._on_failure, self._on_command)
         self.host = ToolHost(deliver=self._deliver)
         self.steps = steps.Steps(self, toolbox)
+        self.observer = None if metrics is None else Observer(metrics, self.runs, self.steps.calls)
         self.timers = Timers(self.loop, clock, self._timer_due)
 
     # --- into the log ---------------------------------------------------------------------------------------------
@@ -110,17 +115,8 @@ class Runner:
             driven.inline_bytes += len(encoded.record)
             records.append(encoded.record)
             values.update(encoded.values)
-        self._box.writes.append(
-            Write(
-                run_id=driven.run_id,
-                records=records,
-                values=values,
-                run=row,
-                create=created is not None,
-                token=Batch(driven, events, created),
-            )
-        )
-        self._flush_soon()
+        batch, new = Batch(driven, events, created), created is not None
+        self.write(Write(run_id=driven.run_id, records=records, values=values, run=row, create=new, token=batch))
 
     def write(self, write: Write) -> None:
         """Queue a Write that no fold waits for."""
@@ -191,7 +187,9 @@ class Runner:
             if done.error is None:
                 self._fold(batch.driven, batch.events)
 
-    def _fold(self, driven: Driven, events: Iterable[Event]) -> None:
+    def _fold(self, driven: Driven, events: Sequence[Event]) -> None:
+        if self.observer is not None:
+            self.observer.recorded(events)
         for event in events:
             if event.folded:
                 driven.later.append(event)
@@ -315,9 +313,11 @@ class Runner:
             case _:
                 assert_never(command)
 
-    def planned(self, driven: Driven, fact: PlanPublished | PlanningFailed) -> None:
-        """The planner's answer."""
+    def planned(self, driven: Driven, fact: PlanPublished | PlanningFailed, seconds: float) -> None:
+        """The planner's answer, and how long it took."""
         self.planning -= 1
+        if self.observer is not None:
+            self.observer.planned(fact, seconds)
         self.append(driven, [fact], row=driven.moved(plan_hash=fact.plan_hash) if fact.plan_hash else None)
 
     def _timer_due(self, run_id: str, name: str, kind: str) -> None:
@@ -390,6 +390,8 @@ class Runner:
         self.draining = self.stopped = True
         self.timers.stop()
         self.steps.stop()
+        if self.observer is not None:
+            self.observer.stop()
 
 
 def _error_code(driven: Driven) -> str | None:

@@ -55,6 +55,9 @@ class Running:
     held: bool = False
     result: CallResult | CallError | None = None
     elapsed_ms: float = 0.0
+    ready_s: float = 0.0
+    began_s: float = 0.0
+    """Seconds since 1970: when the fold asked for it (0: nobody measures), when the tool was called."""
 
     @property
     def key(self) -> tuple[str, str, tuple[int, ...]]:
@@ -112,6 +115,8 @@ class Steps:
             return
         running = Running(driven, command, ready.inputs, digest, tuple(ready.warnings), now)
         self.calls[running.key] = running
+        if runner.observer is not None:
+            runner.observer.dispatched(running)
         if command.held:
             self._hold(running)
         else:
@@ -184,7 +189,7 @@ class Steps:
         running = delivery.call.token
         if not isinstance(running, Running):
             raise TypeError(f"not a call of ours: {running!r}")
-        running.elapsed_ms = delivery.elapsed_ms
+        running.began_s, running.elapsed_ms = delivery.started_at, delivery.elapsed_ms
         if isinstance(delivery.outcome, BaseException):
             running.result = describe_exception(delivery.outcome)
         else:
@@ -201,6 +206,8 @@ class Steps:
         runner, step = self.runner, running.step
         if running.result is None:
             raise ValueError(f"{running.key} has no outcome")
+        if runner.observer is not None:
+            runner.observer.ended(running)
         now = runner.clock.now_ms()
         started = now if runner.clock.virtual else now - running.elapsed_ms
         program = running.driven.state.program
@@ -220,12 +227,17 @@ class Steps:
         """The outcome of a step no longer matters."""
         running = self.calls.pop((command.run_id, command.node_id, command.item), None)
         if running is not None:
-            self.runner.host.cancel(running)
+            self._let_go(running)
 
     def forget(self, run_id: str) -> None:
         """Cancel every call of a run."""
         for key in [key for key in self.calls if key[0] == run_id]:
-            self.runner.host.cancel(self.calls.pop(key))
+            self._let_go(self.calls.pop(key))
+
+    def _let_go(self, running: Running) -> None:
+        self.runner.host.cancel(running)
+        if self.runner.observer is not None:
+            self.runner.observer.cancelled(running)
 
     def stop(self) -> None:
         if self._sweep is not None:

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 from collections.abc import Callable
 
-from ..clock import Clock
+from .clock import Clock
 
 LONGEST_SLEEP_S = 30.0
 """Wake at least this often: the machine's clock may be set, or the machine may have slept."""

@@ -1,0 +1,279 @@
+"""Calls of tools under way in this process: from a work record to the fact of its outcome.
+
+A step that must not run twice is held before its call; any other that runs longer than ``hold_after_s`` meanwhile. A
+hold is a ``tool-start`` under a random claim with a lease, renewed as long as the call runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from ...tools.call import CallError, CallResult, check_output, describe_exception
+from ...tools.context import ToolContext
+from ...tools.entry import Call, Delivered
+from ...tools.host import ToolHost
+from ...tools.joins import Join
+from ...tools.spec import Tool
+from ...values import Json, stamp, time_ms
+from ..core.events import Event, ToolLost, ToolRefused, ToolStart, envelope, event_id
+from ..executor import inputs_digest, outcome, prepare
+from ..metrics import Metrics
+from .broker_clock import BrokerClock
+from .log_check import Place
+from .records import Work
+from .settings import Settings
+
+log = logging.getLogger(__name__)
+
+Append: TypeAlias = "Callable[[Running, Event, Callable[[], None] | None], None]"
+"""(of which call, the fact, what follows once it is acknowledged)."""
+
+
+@dataclass(slots=True, eq=False)
+class Running:
+    """One work record that was taken on."""
+
+    work: Work
+    tool: Tool
+    trace: str
+    finished: Callable[[], None]
+    """The record needs nothing more: its outcome or its hold is acknowledged, or it is not to be run."""
+    digest: str = ""
+    inputs: Json = None
+    warnings: tuple[str, ...] = ()
+    claim: str | None = None
+    lease_ms: float = 0.0
+    """Until when its claim holds, by the log's time."""
+    began: float = field(default_factory=time.monotonic)
+    claimed: float = 0.0
+    """When its claim was made, on this process's monotonic clock."""
+    called: bool = False
+    result: CallResult | CallError | None = None
+    elapsed_ms: float = 0.0
+
+    @property
+    def place(self) -> Place:
+        step = self.work.step
+        return step.run_id, step.node_id, step.item
+
+
+class Calls:
+    """The calls of one executor, and the tool host that runs them. Lives on one event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        joins: Mapping[tuple[str, str], Join],
+        clock: BrokerClock,
+        append: Append,
+        metrics: Metrics,
+    ) -> None:
+        self._settings, self._joins, self._clock = settings, joins, clock
+        self._append, self._metrics = append, metrics
+        self._loop = asyncio.get_running_loop()
+        self._host = ToolHost(self._deliver, threads=settings.threads)
+        self._arrived: deque[Running] = deque()
+        self._woken = False
+        self._submitting: list[Call] = []
+        self.running: dict[Place, Running] = {}
+        self.room = asyncio.Event()
+        """Something has ended: there may be room for more."""
+
+    def start(self) -> None:
+        self._host.start()
+
+    # --- towards the tool -----------------------------------------------------------------------------------------
+
+    def prepare(self, running: Running) -> bool:
+        """Work out what the tool is called with; False when it cannot be called, which is then its outcome."""
+        step = running.work.step
+        running.digest = inputs_digest(step.inputs)
+        ready = prepare(step, running.tool.spec, self._joins)
+        if isinstance(ready, CallError):
+            running.result = ready
+            self._record(running)
+            return False
+        running.inputs, running.warnings = ready.inputs, tuple(ready.warnings)
+        return True
+
+    def call(self, running: Running) -> None:
+        """Queue the call; the host gets all that this turn of the loop brings at once."""
+        work, step = running.work, running.work.step
+        context = ToolContext(
+            run_id=step.run_id,
+            node_id=step.node_id,
+            item=step.item,
+            attempt=step.attempt,
+            idempotency_key=step.idempotency_key,
+            variables=work.variables,
+            labels=work.labels,
+        )
+        mode: Any = step.validation
+        running.called, running.began = True, time.monotonic()
+        if not self._submitting:
+            self._loop.call_soon(self._submit)
+        self._submitting.append(Call(running.tool, running.inputs, context, step.timeout_ms / 1000, running, mode))
+
+    def _submit(self) -> None:
+        calls, self._submitting = self._submitting, []
+        calls = [call for call in calls if self.running.get(call.token.place) is call.token]
+        if calls:
+            self._host.submit(calls)
+
+    # --- holding ----------------------------------------------------------------------------------------------------
+
+    def start_fact(self, running: Running) -> ToolStart:
+        """The fact that this process holds the step; the first makes its claim, the others renew it."""
+        if running.claim is None:
+            running.claim = secrets.token_hex(8)
+        running.claimed = time.monotonic()
+        step = running.work.step
+        now = self._clock.now_ms()
+        longest = step.timeout_ms + self._settings.lease_s * 500
+        running.lease_ms = now + min(self._settings.lease_s * 1000, max(longest, 1000.0))
+        ident = event_id(step.run_id, step.node_id, step.item or None, step.attempt, "tool-start", running.claim)
+        fields = self._about(running, ident) | {
+            "claim": running.claim,
+            "tool_id": step.tool_id,
+            "inputs_digest": running.digest,
+            "lease": stamp(running.lease_ms),
+        }
+        return ToolStart.trusted(fields)
+
+    def hold_long(self) -> None:
+        """Hold what has run for a while, renew what is held. Called every now and then."""
+        now = time.monotonic()
+        for running in list(self.running.values()):
+            if not running.called:
+                continue
+            if running.claim is None:
+                if now - running.began >= self._settings.hold_after_s:
+                    self.hold(running)
+            elif now - running.claimed >= self._settings.lease_s / 3:
+                self._append(running, self.start_fact(running), None)
+
+    def hold(self, running: Running) -> None:
+        """Put the start into the log; after that the record needs nothing more."""
+        self._metrics.step_held()
+        self._append(running, self.start_fact(running), running.finished)
+
+    def lease_holds(self, running: Running) -> bool:
+        """The claim is young enough to call under it: nobody can have declared it lost."""
+        return time.monotonic() - running.claimed < self._settings.lease_s * 0.8
+
+    def give_up(self, running: Running) -> None:
+        """Leave a held step to others before its lease ends."""
+        step = running.work.step
+        self.running.pop(running.place, None)
+        self._host.cancel(running)
+        if running.claim is not None:
+            ident = event_id(step.run_id, step.node_id, step.item or None, step.attempt, "tool-lost", running.claim)
+            self._append(running, ToolLost.trusted(self._about(running, ident) | {"claim": running.claim}), None)
+
+    # --- back from the tool -------------------------------------------------------------------------------------------
+
+    def _deliver(self, deliveries: list[Delivered]) -> None:
+        """On the host's threads: many outcomes, one wake-up. What a tool gave is checked here, off the loop."""
+        for delivery in deliveries:
+            running: Running = delivery.call.token
+            running.elapsed_ms = delivery.elapsed_ms
+            if isinstance(delivery.outcome, BaseException):
+                running.result = describe_exception(delivery.outcome)
+            else:
+                running.result = check_output(delivery.call.tool.spec, delivery.outcome, delivery.call.mode)
+            self._arrived.append(running)
+        if not self._woken:
+            self._woken = True
+            try:
+                self._loop.call_soon_threadsafe(self._outcomes)
+            except RuntimeError:  # the loop is closed: the process ends, the log tells the next one
+                log.debug("the loop is gone")
+
+    def _outcomes(self) -> None:
+        self._woken = False
+        while self._arrived:
+            running = self._arrived.popleft()
+            if self.running.get(running.place) is running:
+                del self.running[running.place]
+                self._record(running)
+        self.room.set()
+
+    def _record(self, running: Running) -> None:
+        self.running.pop(running.place, None)
+        result = running.result
+        if result is None:
+            raise ValueError(f"{running.place} has no outcome")
+        now = self._clock.now_ms()
+        fact = outcome(
+            running.work.step,
+            running.digest,
+            result,
+            started_at=stamp(now - running.elapsed_ms),
+            ended_at=stamp(now),
+            execution_ms=running.elapsed_ms,
+            plan_hash=running.work.plan_hash,
+            warnings=running.warnings,
+        )
+        self._append(running, fact, running.finished)
+        self._observe(running, now)
+
+    def _observe(self, running: Running, now: float) -> None:
+        step = running.work.step
+        told = "ok" if isinstance(running.result, CallResult) else "error"
+        queued = max(0.0, now - running.elapsed_ms - time_ms(running.work.ready_at)) / 1000
+        self._metrics.step_ended(step.tool_id, "tool", told, running.elapsed_ms / 1000, queued)
+        if step.attempt > 1:
+            self._metrics.retried(step.tool_id)
+
+    def refusal(self, work: Work, reason: str) -> ToolRefused:
+        """The fact that this executor cannot run a step at all."""
+        step = work.step
+        ident = event_id(step.run_id, step.node_id, step.item or None, step.attempt, "tool-refused", step.delivery)
+        fields = self._named(work, ident) | {"tool_id": step.tool_id, "reason": reason}
+        return ToolRefused.trusted(fields)
+
+    def _about(self, running: Running, ident: str) -> dict[str, Any]:
+        return self._named(running.work, ident)
+
+    def _named(self, work: Work, ident: str) -> dict[str, Any]:
+        step = work.step
+        made = envelope(ident, step.run_id, stamp(self._clock.now_ms()), plan_hash=work.plan_hash)
+        return made | {
+            "node_id": step.node_id,
+            "item": step.item or None,
+            "attempt": step.attempt,
+            "delivery": step.delivery,
+            "causation_id": step.causation_id,
+            "tenant": work.tenant,
+        }
+
+    # --- ends ---------------------------------------------------------------------------------------------------------
+
+    def cancel(self, place: Place) -> None:
+        """The outcome of a step no longer matters."""
+        running = self.running.pop(place, None)
+        if running is not None:
+            self._host.cancel(running)
+            running.finished()
+            self.room.set()
+
+    async def idle(self, seconds: float) -> None:
+        """Wait until nothing runs, at most so long."""
+        ends = time.monotonic() + seconds
+        while self.running and (left := ends - time.monotonic()) > 0:
+            self.room.clear()
+            try:
+                await asyncio.wait_for(self.room.wait(), min(left, 0.5))
+            except TimeoutError:
+                self.hold_long()
+
+    async def stop(self) -> None:
+        await asyncio.to_thread(self._host.close, 0.0)

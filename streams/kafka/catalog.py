@@ -1,0 +1,141 @@
+"""What workers offer, in ``flow-catalog``: specs of their tools, declarative joins, registered plans.
+
+Every process reads it from the beginning and goes on reading. Tools loaded here come before those of others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NoReturn
+
+from aiokafka.errors import KafkaError
+
+from ...errors import DynamicFlowError
+from ...tools.decorate import create_tool
+from ...tools.joins import Join
+from ...tools.registry import ToolRegistry
+from ...tools.spec import ToolSpec
+from ...values import Json, NotJson, encode
+from .broker_clock import BrokerClock
+from .reader import FetchedRecord, Reader
+from .records import Record, decode_record
+from .settings import Settings
+from .writer import Writer
+
+log = logging.getLogger(__name__)
+
+POLL_S: Final = 0.5
+"""How often it is looked whether something new is there."""
+
+
+class Catalog:
+    """Specs, joins and plans by name. ``start`` has read everything that was there."""
+
+    def __init__(self, settings: Settings, reader: Reader, own: ToolRegistry | None = None) -> None:
+        self._topic, self._reader = settings.topics.catalog, reader
+        self._own = own or ToolRegistry()
+        self._tools: dict[str, ToolSpec] = {}
+        self._joins: dict[tuple[str, str], Join] = {}
+        self.plans: dict[str, Json] = {}
+        self._position = 0
+        self._task: asyncio.Task[None] | None = None
+        self._changed: list[Callable[[], None]] = []
+        self._specs: Mapping[str, ToolSpec] | None = None
+
+    async def start(self) -> None:
+        await self.refresh()
+        self._task = asyncio.ensure_future(self._follow())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._reader.close()
+
+    def on_change(self, call: Callable[[], None]) -> None:
+        """``call`` whenever something new was read."""
+        self._changed.append(call)
+
+    @property
+    def specs(self) -> Mapping[str, ToolSpec]:
+        """Every tool that is known, by id."""
+        if self._specs is None:
+            self._specs = {**self._tools, **self._own.specs}
+        return self._specs
+
+    @property
+    def joins(self) -> tuple[Join, ...]:
+        return tuple({**self._joins, **self._own.joins}.values())
+
+    async def publish(self, writer: Writer, clock: BrokerClock) -> None:
+        """Tell the others what is loaded here. The acknowledgement also tells the time."""
+        records = [
+            Record(self._topic, 0, f"tool/{spec.id}".encode(), encode(spec.to_json()))
+            for spec in self._own.specs.values()
+            if spec.to_json() != self._told(spec.id)
+        ]
+        records += [
+            Record(self._topic, 0, f"join/{join.from_tool}/{join.to_tool}".encode(), encode(join.to_json()))
+            for join in self._own.joins.values()
+            if join.key not in self._joins
+        ]
+        await writer.put(records)
+
+    def _told(self, tool_id: str) -> Json:
+        known = self._tools.get(tool_id)
+        return known.to_json() if known is not None else None
+
+    async def refresh(self) -> None:
+        """Read what is new."""
+        first, end = await self._reader.bounds(self._topic, 0)
+        start = max(self._position, first)
+        async for batch in self._reader.read(self._topic, 0, start, end):
+            for record in batch:
+                self._take(record)
+        self._position = max(end, self._position)
+        if end > start:
+            self._specs = None
+            for call in self._changed:
+                call()
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_S)
+            try:
+                await self.refresh()
+            except (KafkaError, DynamicFlowError) as error:
+                log.warning("reading %s: %s", self._topic, error)
+
+    def _take(self, record: FetchedRecord) -> None:
+        kind, _, name = (record.key or b"").decode("utf-8", "replace").partition("/")
+        try:
+            made = None if record.value is None else decode_record(record.value)
+            if kind == "tool":
+                self._take_tool(name, made)
+            elif kind == "join" and made is not None:
+                join = _join_of(made)
+                self._joins[join.key] = join
+            elif kind == "plan":
+                self.plans.pop(name, None)
+                if made is not None:
+                    self.plans[name] = made
+        except (NotJson, DynamicFlowError, KeyError, TypeError) as error:
+            log.warning("%s, offset %d: %s", record.topic, record.offset, error)
+
+    def _take_tool(self, tool_id: str, made: dict[str, Any] | None) -> None:
+        if made is None:
+            self._tools.pop(tool_id, None)
+        else:
+            self._tools[tool_id] = create_tool({**made, "execute": _elsewhere}).spec
+
+
+def _elsewhere(*_: object) -> NoReturn:
+    raise RuntimeError("this tool is loaded in another process; here only its schemas are known")
+
+
+def _join_of(made: dict[str, Any]) -> Join:
+    mapping = made.get("mapping")
+    decode = _elsewhere if mapping is None else None
+    return Join(made["fromTool"], made["toTool"], decode, mapping=mapping, description=made.get("description") or "")

@@ -1,0 +1,293 @@
+"""The client of the Kafka shell: the embedded engine's interface over the topics.
+
+    async with KafkaEngine.connect("localhost:9092") as engine:
+        run = await engine.start(plan, input={...}, run_id="order-42")
+        result = await run.result()
+
+Workers do the work (`dynamicflow worker`); this publishes requests and reads logs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Self
+
+from aiokafka.errors import KafkaError
+from pydantic_core import from_json, to_json
+
+from ...errors import BrokerError, InputInvalid, RunExists
+from ...planner import ir
+from ...planner.check import Check, check_plan
+from ...planner.options import NO_OPTIONS, Options
+from ...tools.joins import Join
+from ...tools.registry import ToolRegistry
+from ...values import Json, NotJson, encode, plain, stamp
+from ..core.result import rejected_record
+from ..core.state import ENDED
+from ..planning import Accepted, labels_of, name_of, options_of, run_id_of, text_of
+from ..requests import read_request, request_digest, start_json, start_request
+from .admin import require_topics
+from .broker_clock import BrokerClock
+from .catalog import Catalog
+from .connection import Connection
+from .finding import Finder
+from .reader import Reader
+from .records import Record, partition_of
+from .run import KafkaRun
+from .settings import Settings
+from .tail import Tail, Watched
+from .topics import Topics
+from .values import ValueStore
+from .writer import Writer
+
+MOST_CHECKED: Final = 256
+"""Valid plans whose check is kept."""
+ACCEPT_S: Final = 30.0
+"""How long intake may take to admit a request before the workers count as gone."""
+
+
+class KafkaEngine:
+    """Publishes requests and reads runs. Make one with :meth:`connect`, use it as an async context."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        topics: Topics,
+        *,
+        tools: Sequence[Any] = (),
+        joins: Sequence[Join] = (),
+        model: str | None = None,
+    ) -> None:
+        self._connection, self._topics, self._model = connection, topics, model
+        self.registry = ToolRegistry.from_tools(tools, joins)
+        self.clock = BrokerClock()
+        self._writer = Writer(connection, self.clock)
+        self._tail = Tail(connection, topics.events)
+        self._reader = Reader(connection)
+        self._catalog = Catalog(Settings(connection, topics), Reader(connection), self.registry)
+        self._values = ValueStore(self._writer, Reader(connection), topics)
+        self._finder = Finder(self._reader, self._tail, topics)
+        self._counts: dict[str, int] = {}
+        self._checked: OrderedDict[tuple[bytes | None, str], Accepted] = OrderedDict()
+
+    @classmethod
+    def connect(
+        cls,
+        bootstrap: str | None = None,
+        *,
+        prefix: str = "",
+        tools: Sequence[Any] = (),
+        joins: Sequence[Join] = (),
+        model: str | None = None,
+        connection: Connection | None = None,
+    ) -> Self:
+        """An engine on the topics of a cluster. Without ``bootstrap`` the environment says where (DYNAMICFLOW_…).
+
+        ``tools`` are known beside those that the workers offer. Entering raises BrokerError.
+        """
+        chosen = connection or Connection.from_env(bootstrap)
+        return cls(chosen, Topics(prefix), tools=tools, joins=joins, model=model)
+
+    async def __aenter__(self) -> Self:
+        self._counts[self._topics.events] = await require_topics(self._connection, self._topics)
+        try:
+            await self._writer.start()
+            self._counts[self._topics.requests] = await self._writer.partitions(self._topics.requests)
+            await self._tail.start(self._counts[self._topics.events])
+            await self._catalog.start()
+        except KafkaError as error:
+            await self._close()
+            raise BrokerError("BROKER_UNREACHABLE", f"the brokers do not answer: {error}") from error
+        except BaseException:
+            await self._close()
+            raise
+        self._catalog.on_change(self._checked.clear)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._close()
+
+    async def _close(self) -> None:
+        await self._tail.stop()
+        await self._catalog.stop()
+        await self._values.close()
+        await self._reader.close()
+        await self._writer.stop()
+
+    # --- starting -----------------------------------------------------------------------------------------------------
+
+    def check(self, plan: Json | ir.Plan, *, options: Options | None = None) -> Check:
+        """Everything that is wrong with a plan for the tools that are known, and its certificate."""
+        return self._accepted(plan, options or NO_OPTIONS).check
+
+    def _accepted(self, plan: Json | ir.Plan, options: Options) -> Accepted:
+        if isinstance(plan, ir.Plan):
+            plan = plan.to_json()
+        key = (_text_of(plan), options.key)
+        found = self._checked.get(key) if key[0] is not None else None
+        if found is None:
+            check = check_plan(plan, tools=self._catalog.specs, joins=self._catalog.joins, options=options)
+            found = Accepted(check, self._catalog.specs)
+            if check.valid and key[0] is not None:
+                self._checked[key] = found
+                if len(self._checked) > MOST_CHECKED:
+                    self._checked.popitem(last=False)
+        return found
+
+    async def start(
+        self,
+        plan_or_prompt: Json | ir.Plan,
+        *,
+        input: Json = None,
+        run_id: str | None = None,
+        options: Mapping[str, Json] | Options | None = None,
+        labels: Mapping[str, str] | None = None,
+        model: str | None = None,
+    ) -> KafkaRun:
+        """Start a run of a plan (dict, JSON text, ``ir.Plan``) or of a prompt (any other text).
+
+        Its request is in its log on return. A bad plan or input gives a run whose result has status rejected; nothing
+        is recorded and the id stays free. The same start again gives the same run. Raises RunExists for other content
+        under a taken id, UsageError for an id or options that are none, BrokerError when no worker admits it.
+        """
+        chosen = options_of(options)
+        ident = run_id_of(run_id, chosen)
+        try:
+            given = plain(input)[0]
+        except (NotJson, OverflowError) as error:
+            return self._refused(ident, InputInvalid("INPUT_INVALID", f"the input is not JSON: {error}"))
+        fields: dict[str, Json] = {"input": given, "run_id": ident}
+        plan: Accepted | None = None
+        if isinstance(plan_or_prompt, str) and not plan_or_prompt.lstrip("\ufeff \t\r\n").startswith("{"):
+            fields["prompt"] = text_of("prompt", plan_or_prompt)
+            if model or self._model:
+                fields["model"] = text_of("model", model or self._model)
+        else:
+            plan = self._accepted(plan_or_prompt, chosen)
+            refusal = plan.refusal(given, chosen)
+            if refusal is not None:
+                return self._refused(ident, refusal, name_of(plan.check))
+            fields["plan"] = plan.check.plan.to_json() if plan.check.plan is not None else None
+        if chosen is not NO_OPTIONS:
+            fields["options"] = chosen.model_dump(by_alias=True, exclude_defaults=True, mode="json")
+        if labels:
+            fields["labels"] = labels_of(labels)
+        request = start_request(**fields)
+        made = start_json(_as_start(request), ident, plan=plan.check.plan_hash if plan is not None else None)
+        return await self._begin(ident, request, request_digest(made), fresh=run_id is None and not chosen.workflow_id)
+
+    def _refused(self, ident: str, error: Any, name: str | None = None) -> KafkaRun:
+        return self._handle(ident, None, rejected_record(ident, error, self._now(), name))
+
+    async def _begin(self, ident: str, request: dict[str, Json], same: str, *, fresh: bool) -> KafkaRun:
+        partition = self._partition(ident)
+        watched = self._tail.watch(ident, partition)
+        if fresh:
+            watched.complete = True  # nobody else can have used the id
+        elif await self._finder.read(watched):
+            return await self._again(watched, same)
+        await self._publish(request)
+        await self._accepted_in(watched)
+        return await self._again(watched, same)
+
+    async def _accepted_in(self, watched: Watched) -> None:
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + ACCEPT_S
+        while not watched.records:
+            if loop.time() > ends:
+                message = (
+                    f"no worker admitted run {watched.run_id} within {ACCEPT_S:.0f} s; its request is in the topic"
+                )
+                raise BrokerError("NO_WORKER", f"{message}. Start one: dynamicflow worker --roles intake,…")
+            try:
+                await asyncio.wait_for(watched.changed.wait(), 1.0)
+            except TimeoutError:
+                continue
+        watched.complete = True
+
+    async def _again(self, watched: Watched, same: str) -> KafkaRun:
+        first = next((one for one in watched.records if one.kind == b"flow-requested"), None)
+        if first is not None:
+            made: dict[str, Any] = from_json(first.value)
+            if "large" in made:
+                made = (await self._handle(watched.run_id, watched).event(first)).model_dump(by_alias=True)
+            if request_digest(made["request"]) != same:
+                message = (
+                    f"run {watched.run_id} was requested on {made['timestamp']} with another plan, input or options"
+                )
+                raise RunExists("RUN_EXISTS", f"{message}; choose another id")
+        return self._handle(watched.run_id, watched)
+
+    async def publish(self, request: Mapping[str, Json]) -> None:
+        """Put a request as it is on ``flow-requests``; acknowledged on return. Raises RequestInvalid, BrokerError."""
+        await self._publish(read_request(encode(dict(request))).to_json())
+
+    async def _publish(self, request: Mapping[str, Json]) -> None:
+        run_id = str(request.get("runId") or "")
+        key = run_id.encode()
+        count = self._counts[self._topics.requests]
+        record = Record(self._topics.requests, partition_of(key, count), key, encode(dict(request)))
+        try:
+            await self._writer.put([record])
+        except KafkaError as error:
+            raise BrokerError("REQUEST_REFUSED", f"the brokers refuse the request of run {run_id}: {error}") from error
+
+    # --- runs that are there ------------------------------------------------------------------------------------------
+
+    def run(self, run_id: str) -> KafkaRun:
+        """The handle of a run. Whether there is one is known when it is read: its methods raise RunNotFound."""
+        return self._handle(run_id, self._tail.watch(run_id, self._partition(run_id)))
+
+    async def find(self, run_id: str) -> KafkaRun:
+        """The handle of a run that is there, its log read. Raises RunNotFound."""
+        run = self.run(run_id)
+        await run.records()
+        return run
+
+    async def runs(self, *, statuses: Collection[str] | None = None, limit: int | None = None) -> list[dict[str, Json]]:
+        """Runs of the window, newest first: ``{"runId", "status"}``, ended ones as marked, others as unfinished."""
+        found: list[dict[str, Json]] = []
+        for partition in range(self._counts[self._topics.events]):
+            marks = await self._finder.marks(partition)
+            found += [{"runId": mark.run_id, "status": mark.status, "offset": mark.first} for mark in marks.values()]
+            for run_id in await self._finder.unfinished(partition):
+                found.append({"runId": run_id, "status": (await (await self.find(run_id)).state()).public_status})
+        kept = [row for row in found if statuses is None or row["status"] in statuses]
+        kept.sort(key=lambda row: (row["status"] in ENDED, str(row["runId"])), reverse=False)
+        return kept[:limit]
+
+    def _partition(self, run_id: str) -> int:
+        return partition_of(run_id.encode(), self._counts[self._topics.events])
+
+    def _handle(self, ident: str, watched: Watched | None, rejected: dict[str, Json] | None = None) -> KafkaRun:
+        return KafkaRun(
+            ident,
+            watched,
+            finder=self._finder,
+            values=self._values,
+            clock=self.clock,
+            ask=self._publish,
+            rejected=rejected,
+        )
+
+    def _now(self) -> str:
+        return stamp(self.clock.now_ms())
+
+
+def _as_start(request: Mapping[str, Json]) -> Any:
+    return read_request(encode(dict(request)))
+
+
+def _text_of(plan: Json) -> bytes | None:
+    """What identifies a plan as it was given; None for what is no JSON."""
+    if isinstance(plan, str | bytes):
+        return plan if isinstance(plan, bytes) else plan.encode()
+    try:
+        return to_json(plan, inf_nan_mode="constants")
+    except (TypeError, ValueError, RecursionError):
+        return None

@@ -1,0 +1,279 @@
+"""The executor: takes work records, runs their steps, appends outcomes, commits what is acknowledged.
+
+    consumer (group of the queue) -> Feed -> fresh? -> Calls -> outcome -> the run's log -> commit
+                                          -> not sure -> Gate: log check, durable start, first claim -> Calls
+
+User code runs on the tool host's threads, never on this loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pydantic_core
+
+from ...errors import DynamicFlowError
+from ...tools.registry import ToolRegistry
+from ...values import NotJson
+from ..core.events import Event
+from ..metrics import Metrics
+from .broker_clock import BrokerClock
+from .calls import Calls, Running
+from .cancels import Cancels
+from .dead_letter import DeadLetters
+from .feed import Feed
+from .gate import Gate
+from .reader import FetchedRecord, Reader
+from .records import HeaderMaker, Record, Work, decode_record, encode_small, trace_in, trace_of
+from .settings import Settings
+from .values import ValueStore
+from .writer import Writer
+
+log = logging.getLogger(__name__)
+
+
+class Executor:
+    """Runs the steps of some queues: ``start``, ``run`` until cancelled, ``drain``, ``stop``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        writer: Writer,
+        clock: BrokerClock,
+        registry: ToolRegistry,
+        dead_letters: DeadLetters,
+        metrics: Metrics,
+    ) -> None:
+        self._settings, self._writer, self._registry = settings, writer, registry
+        self._dead_letters, self._metrics = dead_letters, metrics
+        self._topics = settings.topics
+        self._headers = HeaderMaker(settings.topics)
+        self._reader = Reader(settings.connection)
+        self._values = ValueStore(writer, Reader(settings.connection), settings.topics)
+        self.calls = Calls(settings, joins=registry.joins, clock=clock, append=self._append, metrics=metrics)
+        self._gate = Gate(self._reader, self._topics.events, self.calls, self._put_starts)
+        self._feeds = [
+            Feed(settings, self._topics.node_ready(queue), f"executor.{queue}", clock, self._revoked, "earliest")
+            for queue in settings.queues
+        ]
+        self._seen: dict[tuple[str, int, int], int] = {}
+        """(topic, partition, log partition) -> newest ``seen``: what is older comes from a scheduler of the past."""
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._cancels = Cancels(settings, self.calls.cancel)
+
+    async def start(self) -> None:
+        """Join the groups of the queues."""
+        self.calls.start()
+        await self._cancels.start()
+        for feed in self._feeds:
+            await feed.start()
+
+    async def run(self) -> None:
+        """Take work until cancelled."""
+        tasks = [asyncio.ensure_future(self._take_for_ever(feed)) for feed in self._feeds]
+        tasks += [asyncio.ensure_future(work) for work in (self._tick(), self._gate.run(), self._cancels.run())]
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    async def _take_for_ever(self, feed: Feed) -> None:
+        while True:
+            room = self._settings.concurrency - len(self.calls.running)
+            if room <= 0:
+                self.calls.room.clear()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self.calls.room.wait(), 1.0)
+                continue
+            for record in await feed.take(room):
+                self._take(feed, record)
+            self._metrics.steps_in_flight(len(self.calls.running))
+
+    async def _tick(self) -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(min(self._settings.commit_s, self._settings.hold_after_s / 2))
+            self.calls.hold_long()
+            if time.monotonic() - last >= self._settings.commit_s:
+                last = time.monotonic()
+                for feed in self._feeds:
+                    await feed.commit()
+
+    # --- one record -----------------------------------------------------------------------------------------------
+
+    def _take(self, feed: Feed, record: FetchedRecord) -> None:
+        finished = partial(feed.finished, record)
+        try:
+            made = decode_record(record.value)
+            if made.get("large"):
+                self._spawn(self._take_large(feed, record, made, finished))
+                return
+            work = Work.of(made)
+        except (NotJson, KeyError, TypeError, ValueError) as error:
+            self._spawn(self._dead(record, error, finished))
+            return
+        self._begin(feed, record, work, finished)
+
+    async def _take_large(
+        self, feed: Feed, record: FetchedRecord, made: dict[str, Any], finished: Callable[[], None]
+    ) -> None:
+        self._values.heard(record.headers)
+        try:
+            for pointer, place in made["large"].items():
+                sha = str(place["sha256"])
+                body = (await self._values.load([sha]))[sha]
+                made[pointer.removeprefix("/")] = _from_json(body)
+            work = Work.of(made)
+        except (NotJson, KeyError, TypeError, ValueError, DynamicFlowError) as error:
+            await self._dead(record, error, finished)
+            return
+        self._begin(feed, record, work, finished)
+
+    async def _dead(self, record: FetchedRecord, error: Exception, finished: Callable[[], None]) -> None:
+        await self._dead_letters.put(record, "UNREADABLE_WORK", repr(error))
+        finished()
+
+    def _begin(self, feed: Feed, record: FetchedRecord, work: Work, finished: Callable[[], None]) -> None:
+        step = work.step
+        trace = trace_in(record.headers) or trace_of(step.run_id)
+        tool = self._registry.get(step.tool_id)
+        if tool is None or (work.schema_digest and tool.spec.digest != work.schema_digest):
+            why = "is not loaded here" if tool is None else "has other schemas here than the plan was checked with"
+            refusal = self.calls.refusal(work, f"tool {step.tool_id} {why}; start a worker that has it, then resume")
+            self._send(work.log_partition, refusal, trace, finished)
+            return
+        running = Running(work, tool, trace, finished)
+        present = self.calls.running.get(running.place)
+        if present is not None:
+            if present.work.step.attempt == step.attempt:
+                present.finished = _both(present.finished, finished)
+                if present.claim is not None:
+                    finished()
+                return
+            self.calls.cancel(running.place)
+        if not self.calls.prepare(running):
+            return
+        self.calls.running[running.place] = running
+        sure = feed.is_fresh(record) and not work.again and self._is_newest(record, work)
+        if sure and not step.held:
+            self.calls.call(running)
+        else:
+            self._gate.submit(running, check=not sure)
+
+    def _is_newest(self, record: FetchedRecord, work: Work) -> bool:
+        key = (record.topic, record.partition, work.log_partition)
+        newest = self._seen.get(key, -1)
+        if work.seen < newest:
+            return False
+        self._seen[key] = work.seen
+        return True
+
+    # --- into the log -------------------------------------------------------------------------------------------------
+
+    def _append(self, running: Running, fact: Event, then: Callable[[], None] | None) -> None:
+        self._send(running.work.log_partition, fact, running.trace, then)
+
+    def _send(self, partition: int, fact: Event, trace: str, then: Callable[[], None] | None) -> None:
+        encoded = encode_small(fact)
+        headers = self._headers.of(fact, trace)
+        record = Record(self._topics.events, partition, fact.run_id.encode(), encoded.record, headers)
+        if encoded.values:
+            self._spawn(self._send_large(record, encoded.values, then))
+        else:
+            self._writer.append(record, _then(then))
+
+    async def _send_large(self, record: Record, values: dict[str, bytes], then: Callable[[], None] | None) -> None:
+        headers = [*record.headers, *await self._values.store(values)]
+        self._writer.append(record._replace(headers=headers), _then(then))
+
+    async def _put_starts(self, starts: list[Running]) -> list[int]:
+        """Append the starts of held steps; their offsets."""
+        records = []
+        for running in starts:
+            fact = self.calls.start_fact(running)
+            headers = self._headers.of(fact, running.trace)
+            key = fact.run_id.encode()
+            records.append(
+                Record(self._topics.events, running.work.log_partition, key, encode_small(fact).record, headers)
+            )
+        return await self._writer.put(records)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- giving up ----------------------------------------------------------------------------------------------------
+
+    async def _revoked(self, feed: Feed) -> None:
+        """Partitions are about to go: hold what runs, so that nobody starts it again, and commit past it."""
+        waiting = []
+        for running in list(self.calls.running.values()):
+            if running.called and running.claim is None:
+                done = asyncio.get_running_loop().create_future()
+                running.finished = _both(running.finished, partial(_set, done))
+                self.calls.hold(running)
+                waiting.append(done)
+        if waiting:
+            await asyncio.wait(waiting, timeout=self._settings.session_s / 2)
+        await feed.commit()
+
+    async def drain(self) -> None:
+        """Take nothing more; wait for what runs, leave the rest to others; commit."""
+        for feed in self._feeds:
+            feed.stop_taking()
+        await self.calls.idle(self._settings.drain_s)
+        for running in list(self.calls.running.values()):
+            self.calls.give_up(running)
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=5)
+        await self._writer.flush(5)
+        for feed in self._feeds:
+            await feed.commit()
+
+    async def stop(self) -> None:
+        await self.calls.stop()
+        for feed in self._feeds:
+            await feed.stop()
+        await self._cancels.stop()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._reader.close()
+        await self._values.close()
+
+
+def _from_json(body: bytes) -> Any:
+    return pydantic_core.from_json(body)
+
+
+def _then(then: Callable[[], None] | None) -> Any:
+    if then is None:
+        return None
+
+    def acknowledged(offset: int, error: Exception | None) -> None:
+        if error is None:
+            then()
+
+    return acknowledged
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[], None]:
+    def both() -> None:
+        first()
+        second()
+
+    return both
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

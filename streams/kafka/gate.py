@@ -1,0 +1,124 @@
+"""Before a step is called that somebody else may have started: log check, durable start, first claim. In batches.
+
+One pass over a log partition serves every step that waits. The rules are in ``log_check.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TypeAlias
+
+from aiokafka.errors import KafkaError
+
+from ...errors import DynamicFlowError
+from .calls import Calls, Running
+from .log_check import LogView, Wanted
+from .reader import Reader
+
+log = logging.getLogger(__name__)
+
+PutStarts: TypeAlias = "Callable[[list[Running]], Awaitable[list[int]]]"
+
+
+class Gate:
+    """Lets steps through to their calls, or says that there is nothing to be done."""
+
+    def __init__(self, reader: Reader, topic: str, calls: Calls, put_starts: PutStarts) -> None:
+        self._reader, self._topic, self._calls, self._put_starts = reader, topic, calls, put_starts
+        self._waiting: list[tuple[Running, bool]] = []
+        self._bell = asyncio.Event()
+        self.checked = self.dropped = 0
+
+    def submit(self, running: Running, *, check: bool) -> None:
+        """``check``: it may have been started or have ended before. Without it only the claim is decided."""
+        self._waiting.append((running, check))
+        self._bell.set()
+
+    async def run(self) -> None:
+        """Serve until cancelled."""
+        while True:
+            await self._bell.wait()
+            self._bell.clear()
+            batch, self._waiting = self._waiting, []
+            try:
+                await self._serve(batch)
+            except (KafkaError, DynamicFlowError) as error:
+                log.warning("the log cannot be looked up: %s; trying again", error)
+                self._waiting = [
+                    (running, True) for running, _ in batch if self._calls.running.get(running.place) is running
+                ] + self._waiting
+                await asyncio.sleep(0.5)
+                self._bell.set()
+
+    async def _serve(self, batch: list[tuple[Running, bool]]) -> None:
+        views: dict[int, tuple[LogView, int]] = {}
+        """Log partition -> (what was read, up to where)."""
+        for partition in {running.work.log_partition for running, _ in batch}:
+            here = [(running, check) for running, check in batch if running.work.log_partition == partition]
+            view = LogView(_wanted(running) for running, _ in here)
+            start = min(running.work.since for running, _ in here)
+            if any(check for _, check in here):
+                first, end = await self._reader.bounds(self._topic, partition)
+                start = await self._feed(view, partition, max(start, first), end)
+            views[partition] = (view, start)
+        going = [
+            running
+            for running, check in batch
+            if not (check and self._is_taken(views[running.work.log_partition][0], running))
+        ]
+        going = [running for running in going if self._calls.running.get(running.place) is running]
+        if not going:
+            return
+        offsets = await self._put_starts(going)
+        for partition, (view, start) in views.items():
+            ends = [
+                offset
+                for running, offset in zip(going, offsets, strict=True)
+                if running.work.log_partition == partition
+            ]
+            if ends:
+                end = max(ends) + 1
+                if min(ends) < 0:  # the brokers had it already, and do not say where
+                    end = (await self._reader.bounds(self._topic, partition))[1]
+                await self._feed(view, partition, start, end)
+        for running, offset in zip(going, offsets, strict=True):
+            self._decide(views[running.work.log_partition][0], running, offset)
+
+    async def _feed(self, view: LogView, partition: int, start: int, end: int) -> int:
+        async for records in self._reader.read(self._topic, partition, start, end):
+            view.feed(records)
+        return max(start, end)
+
+    def _is_taken(self, view: LogView, running: Running) -> bool:
+        """The step has ended, or somebody holds it: there is nothing to be done here."""
+        self.checked += 1
+        wanted = _wanted(running)
+        holder = view.holder(wanted)
+        if view.settled(wanted) or (holder is not None and holder != running.claim):
+            self._drop(running)
+            return True
+        return False
+
+    def _decide(self, view: LogView, running: Running, offset: int) -> None:
+        if self._calls.running.get(running.place) is not running:
+            return
+        wanted = _wanted(running)
+        if view.settled(wanted, offset if offset >= 0 else None) or view.holder(wanted) != running.claim:
+            self._drop(running)
+        elif not self._calls.lease_holds(running):
+            self._calls.give_up(running)
+            running.finished()
+        else:
+            running.finished()  # it is held: the record needs nothing more
+            self._calls.call(running)
+
+    def _drop(self, running: Running) -> None:
+        self.dropped += 1
+        self._calls.running.pop(running.place, None)
+        running.finished()
+
+
+def _wanted(running: Running) -> Wanted:
+    return Wanted(running.place, running.work.step.attempt, running.work.since)

@@ -1,0 +1,139 @@
+"""Intake: requests in, facts into the logs of their runs, dead letters for what is no request.
+
+    consumer (read_committed) -> batches -> a Faust agent -> admission -> one append -> await the brokers -> commit
+
+A batch advances only when every fact of it is acknowledged. Redelivered, it makes the same runs and the same ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, NoOffsetForPartitionError
+
+from ..core.events import Event
+from ..metrics import Metrics
+from ..requests import RequestInvalid, read_request
+from .admission import Admission, Coordinates
+from .broker_clock import BrokerClock
+from .dead_letter import DeadLetters
+from .reader import FetchedRecord
+from .records import MOST_BYTES, HeaderMaker, Record, encode_small, header, partition_of, trace_of
+from .settings import Settings
+from .values import ValueStore
+from .writer import Writer
+
+log = logging.getLogger(__name__)
+
+MOST: Final = 500
+"""Requests of one batch."""
+
+
+class Intake:
+    """Reads requests for its group and hands them on in batches."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        writer: Writer,
+        values: ValueStore,
+        clock: BrokerClock,
+        admission: Admission,
+        dead_letters: DeadLetters,
+        metrics: Metrics,
+    ) -> None:
+        self._settings, self._writer, self._values, self._clock = settings, writer, values, clock
+        self._admission, self._dead_letters, self._metrics = admission, dead_letters, metrics
+        self._topics = settings.topics
+        self._headers = HeaderMaker(settings.topics)
+        self._consumer: Any = None
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Join the group."""
+        self._consumer = AIOKafkaConsumer(
+            self._topics.requests,
+            **self._settings.consumer_options("intake") | {"auto_offset_reset": "earliest"},
+            isolation_level="read_committed",
+            partition_assignment_strategy=(StickyPartitionAssignor,),
+        )
+        await self._consumer.start()
+
+    async def feed(self, hand_on: Callable[[list[FetchedRecord]], Awaitable[None]]) -> None:
+        """Hand batches to the agent, one after the other, until cancelled; commit each once it is through."""
+        while not self._stopping:
+            try:
+                fetched = await self._consumer.getmany(timeout_ms=200, max_records=MOST)
+            except NoOffsetForPartitionError:
+                continue
+            for place, records in fetched.items():
+                self._clock.heard(records[-1].timestamp)
+                await hand_on(records)
+                await self._commit(place, records[-1].offset + 1)
+
+    async def _commit(self, place: TopicPartition, offset: int) -> None:
+        try:
+            await self._consumer.commit({place: offset})
+        except (CommitFailedError, IllegalStateError):
+            log.info("%s went to another worker meanwhile; it admits the same requests to the same runs", place)
+        except KafkaError as error:
+            log.warning("committing %s: %r; the next commit covers it", place, error)
+
+    async def drain(self) -> None:
+        """Take nothing more."""
+        self._stopping = True
+
+    async def stop(self) -> None:
+        if self._consumer is not None:
+            await self._consumer.stop()
+        await self._values.close()
+
+    # --- one batch ----------------------------------------------------------------------------------------------------
+
+    async def admit(self, batch: list[FetchedRecord]) -> None:
+        """Every request of the batch is a fact in the log of its run, or a dead letter, on return."""
+        count = await self._writer.partitions(self._topics.events)
+        records: list[Record] = []
+        letters: list[tuple[FetchedRecord, RequestInvalid]] = []
+        for record in batch:
+            try:
+                facts = self._facts(record)
+            except RequestInvalid as error:
+                letters.append((record, error))
+                continue
+            except Exception as error:  # a fault of ours must not stop those behind it
+                log.exception("%s-%d, offset %d", record.topic, record.partition, record.offset)
+                letters.append((record, RequestInvalid("INTERNAL", f"the request could not be read: {error!r}")))
+                continue
+            trace = trace_of(facts[0].run_id, header(record.headers, "traceparent"))
+            made = [await self._record(fact, trace, count) for fact in facts]
+            if any(len(one.value or b"") > MOST_BYTES for one in made):
+                message = f"labels, options and parameters have more than {MOST_BYTES} bytes; send less of them"
+                letters.append((record, RequestInvalid("REQUEST_TOO_LARGE", message)))
+                continue
+            records += made
+            self._metrics.run_accepted()
+            await asyncio.sleep(0)
+        for record, refused in letters:
+            problems = [problem.to_json() for problem in refused.problems]
+            await self._dead_letters.put(record, refused.code, refused.message, problems)
+        await self._writer.put(records)
+
+    def _facts(self, record: FetchedRecord) -> list[Event]:
+        request = read_request(record.value, record.key)
+        place = Coordinates(record.topic, record.partition, record.offset, record.timestamp)
+        return self._admission.facts(request, place)
+
+    async def _record(self, fact: Event, trace: str, count: int) -> Record:
+        encoded = encode_small(fact)
+        headers = self._headers.of(fact, trace)
+        if encoded.values:
+            headers.extend(await self._values.store(encoded.values))
+        key = fact.run_id.encode()
+        return Record(self._topics.events, partition_of(key, count), key, encoded.record, headers)

@@ -1,0 +1,117 @@
+"""Large values beside the log, in ``flow-values``: chunks under their SHA-256, written before what names them.
+
+Where a value lies (partition, first offset) travels in the header ``df-large`` of that record, so that loading one is a
+single read. A record without the header is still readable: the value's partition is scanned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeAlias
+
+from ...errors import JournalError
+from .reader import Reader
+from .records import Headers, Record, header, partition_of
+from .topics import Topics
+from .writer import Writer
+
+CHUNK_BYTES: Final = 800_000
+KEPT_BYTES: Final = 64 * 1024 * 1024
+"""Of values read or written lately that stay in memory."""
+KEPT_PLACES: Final = 50_000
+HEADER: Final = "df-large"
+
+Places: TypeAlias = dict[str, tuple[int, int]]
+"""SHA-256 in hex -> (partition, offset of the first chunk)."""
+
+
+class ValueStore:
+    """Writes values once and reads them again. Lives on one event loop."""
+
+    def __init__(self, writer: Writer, reader: Reader, topics: Topics) -> None:
+        self._writer, self._reader, self._topic = writer, reader, topics.values
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._kept_bytes = 0
+        self._places: OrderedDict[str, tuple[int, int]] = OrderedDict()
+
+    async def store(self, values: Mapping[str, bytes]) -> Headers:
+        """Append what is not known to be there; the header for the record that names the values."""
+        if not values:
+            return []
+        count = await self._writer.partitions(self._topic)
+        for sha, body in values.items():
+            if sha not in self._places:
+                partition = partition_of(sha.encode(), count)
+                chunks = range(0, len(body), CHUNK_BYTES) or range(1)
+                records = [
+                    Record(
+                        self._topic,
+                        partition,
+                        f"{sha}/{index}".encode(),
+                        body[start : start + CHUNK_BYTES],
+                        [("bytes", str(len(body)).encode())],
+                    )
+                    for index, start in enumerate(chunks)
+                ]
+                self._place(sha, (partition, (await self._writer.put(records))[0]))
+            self._keep(sha, body)
+        return [(HEADER, json.dumps({sha: self._places[sha] for sha in values}).encode())]
+
+    def heard(self, headers: Headers) -> None:
+        """Remember where values lie that a record names."""
+        found = header(headers, HEADER)
+        if found is not None:
+            for sha, place in json.loads(found).items():
+                self._place(sha, (int(place[0]), int(place[1])))
+
+    async def load(self, digests: Iterable[str]) -> dict[str, bytes]:
+        """The values. Raises JournalError VALUE_MISSING for one that is not there or damaged."""
+        made = {}
+        for sha in digests:
+            found = self._kept.get(sha)
+            if found is None:
+                found = await self._read(sha)
+                self._keep(sha, found)
+            made[sha] = found
+        return made
+
+    async def _read(self, sha: str) -> bytes:
+        place = self._places.get(sha)
+        if place is None:
+            place = (partition_of(sha.encode(), await self._writer.partitions(self._topic)), 0)
+        first, end = await self._reader.bounds(self._topic, place[0])
+        parts: dict[int, bytes] = {}
+        total = got = 0
+        async for batch in self._reader.read(self._topic, place[0], max(place[1], first), end):
+            for record in batch:
+                name, _, index = (record.key or b"").decode().partition("/")
+                if name == sha and int(index) not in parts:
+                    parts[int(index)] = record.value
+                    got += len(record.value)
+                    total = int(header(record.headers, "bytes") or 0)
+            if parts and got >= total:
+                body = b"".join(parts[index] for index in sorted(parts))
+                if hashlib.sha256(body).hexdigest() == sha:
+                    return body
+        message = f"the value {sha} is not in {self._topic}, or damaged: its retention may have ended"
+        raise JournalError("VALUE_MISSING", message)
+
+    def _keep(self, sha: str, body: bytes) -> None:
+        if sha not in self._kept:
+            self._kept[sha] = body
+            self._kept_bytes += len(body)
+            while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
+                _, dropped = self._kept.popitem(last=False)
+                self._kept_bytes -= len(dropped)
+
+    def _place(self, sha: str, place: tuple[int, int]) -> None:
+        self._places[sha] = place
+        if len(self._places) > KEPT_PLACES:
+            self._places.popitem(last=False)
+
+    async def close(self) -> None:
+        """Let go of the reader."""
+        await self._reader.close()
