@@ -120,8 +120,12 @@ def _flow_requested(turn: Turn, event: events.FlowRequested) -> bool:
     if state.status != "pending":
         return False
     request = event.request
+    try:
+        options = Options.of(request.get("options"))
+    except ValidationError as error:
+        raise CannotFold(f"the options of {event.id} cannot be read: {error}") from error
     state.request = {key: value for key, value in request.items() if key != "input"}
-    state.options = Options.of(request.get("options"))
+    state.options = options
     state.root_run_id = str(request.get("rootRunId") or state.run_id)
     state.tenant = event.tenant
     state.started_at = event.timestamp
@@ -140,7 +144,7 @@ def _plan_published(turn: Turn, event: events.PlanPublished) -> bool:
     if state.status != "planning":
         return False
     try:
-        state.program = program_of(event.plan, event.plan_hash)
+        state.program = program_of(event.plan)
     except (ValidationError, ValueError) as error:
         raise CannotFold(f"the plan of {event.id} cannot be read: {error}") from error
     state.policies, state.joined, state.tools = event.policies, event.joined, event.tools

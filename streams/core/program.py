@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final, TypeAlias
+
+from pydantic_core import to_json
 
 from ...planner import ir
 from ...planner.expressions import Bound, Expression, Name, parse
 from ...planner.scope import RESERVED, Binding, Layout, Place, lay_out
 from ...planner.templates import parse_template
-from ...values import Json, canonical, digest
+from ...values import Json
 from .state import Frame
 
 Getter: TypeAlias = Callable[[Frame], Json]
@@ -102,19 +105,19 @@ ROOT_GETTERS: Final[dict[str, Getter]] = {
 }
 
 
-_COMPILED: Final[OrderedDict[tuple[str, bytes], Program]] = OrderedDict()
+_COMPILED: Final[OrderedDict[bytes, Program]] = OrderedDict()
 _MOST_COMPILED: Final = 256
 
 
-def program_of(plan: Json, plan_hash: str | None) -> Program:
+def program_of(plan: Json) -> Program:
     """The compiled form of a canonical plan; the same plan is compiled once. Raises ValueError for what is none.
 
-    ``plan_hash`` and the metadata, which it does not cover, say whether it is the same: hashing 5 000 nodes again for
-    every run would cost more than running them.
+    It is the same when its text is, keys in their order: named branches run in the order they stand in, which the
+    plan's hash does not cover.
     """
     if not isinstance(plan, dict):
         raise ValueError("a plan is an object")
-    key = (plan_hash or digest(plan), canonical(plan.get("metadata")))
+    key = sha256(to_json(plan)).digest()
     found = _COMPILED.get(key)
     if found is None:
         found = _COMPILED[key] = compile_plan(ir.Plan.model_validate(plan))

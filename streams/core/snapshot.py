@@ -142,7 +142,7 @@ def _program(plan: Json, plan_hash: Json) -> Program | None:
     found = Plan.model_validate(plan).hash
     if found != plan_hash:  # asked first: what is compiled is kept under the hash it came with
         raise ValueError(f"its hash is {found}, not {plan_hash}")
-    return program_of(plan, found)
+    return program_of(plan)
 
 
 # --- writing ------------------------------------------------------------------------------------------------------
