@@ -11,14 +11,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Iterable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 import faust
+from aiokafka.errors import KafkaError
 from faust.app.base import BootStrategy
 from mode import Service
 
-from ...errors import BrokerError
+from ...errors import BrokerError, DynamicFlowError
 from ...tools.joins import Join
 from ...tools.registry import ToolRegistry
 from ..metrics import NO_METRICS, Metrics
@@ -34,12 +37,15 @@ from .reader import FetchedRecord, Reader
 from .scheduler import Scheduler
 from .settings import Settings
 from .values import ValueStore
+from .watch import Watch
 from .writer import Writer
 
 log = logging.getLogger(__name__)
 
 RESTART_S: Final = 1.0
 """Before a role that failed is started again."""
+PART: Final[ContextVar[str]] = ContextVar("part", default="worker")
+"""Which role a task belongs to: log lines show it."""
 
 
 @dataclass(eq=False)
@@ -55,11 +61,16 @@ class Parts:
     catalog: Catalog | None = None
     roles: dict[str, Any] = field(default_factory=dict)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    watch: Watch = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.roles, self.metrics, self.clock)
 
     async def begin(self) -> None:
         """Connect, learn the time, tell the others which tools are here."""
         settings = self.settings
-        self.writer = Writer(settings.connection, self.clock)
+        told = partial(self.metrics.produced, "+".join(settings.roles))  # one producer for all of them
+        self.writer = Writer(settings.connection, self.clock, told=told)
         await self.writer.start()
         if await self.writer.partitions(settings.topics.events) < 1:
             raise BrokerError("TOPICS_MISSING", f"{settings.topics.events} is not there")
@@ -108,36 +119,51 @@ class Role(Service):
         self._running: asyncio.Task[None] | None = None
 
     async def on_start(self) -> None:
+        self._parts.pulse.beat(self.name)
         await self._begin()
 
     async def _begin(self) -> None:
-        self._role = self._parts.roles[self.name] = self._parts.make(self.name)
-        await self._role.start()
-        work = self._role.run() if self._hand_on is None else self._role.feed(self._hand_on)
-        self._running = asyncio.ensure_future(work)
+        part = PART.set(self.name)
+        role = self._parts.make(self.name)
+        try:
+            await role.start()
+            work = role.run() if self._hand_on is None else role.feed(self._hand_on)
+            self._running = asyncio.ensure_future(work)
+        except BaseException:
+            await self._end(role)
+            raise
+        finally:
+            PART.reset(part)
+        self._role = self._parts.roles[self.name] = role
+        self._parts.watch.trouble(self.name, None)
 
     @Service.task
     async def _supervise(self) -> None:
-        while not self.should_stop:
-            running = self._running
-            if running is None:
-                return
-            await asyncio.wait({running}, timeout=1.0)
-            self._parts.pulse.beat(self.name)
-            if running.done() and not running.cancelled() and not self.should_stop:
-                log.error("the %s failed and is started again", self.name, exc_info=running.exception())
-                await self._end(self._role)
-                await self.sleep(RESTART_S)
-                await self._begin_again()
-        self._parts.pulse.end(self.name)
+        try:
+            while not self.should_stop and self._running is not None:
+                await asyncio.wait({self._running}, timeout=1.0)
+                self._parts.pulse.beat(self.name)
+                if self._running.done() and not self.should_stop:
+                    await self._start_again(self._running)
+        finally:
+            self._parts.pulse.end(self.name)
 
-    async def _begin_again(self) -> None:
+    async def _start_again(self, failed: asyncio.Task[None]) -> None:
+        error = None if failed.cancelled() else failed.exception()
+        error = error or RuntimeError("it ended by itself")
+        role, self._role, self._running = self._role, None, None
+        self._parts.roles.pop(self.name, None)
+        await self._end(role)
         while not self.should_stop:
+            self._parts.watch.trouble(self.name, _sentence(error))
+            fault = None if isinstance(error, KafkaError | DynamicFlowError) else error
+            log.error("the %s failed and is started again: %s", self.name, _sentence(error), exc_info=fault)
+            await self.sleep(RESTART_S)
+            self._parts.pulse.beat(self.name)
             try:
                 await self._begin()
-            except Exception:
-                log.exception("the %s cannot start; trying again", self.name)
-                await self.sleep(RESTART_S * 5)
+            except Exception as again:
+                error = again
             else:
                 return
 
@@ -145,8 +171,10 @@ class Role(Service):
         role, running = self._role, self._running
         if role is None:
             return
-        with contextlib.suppress(Exception):
+        try:
             await role.drain()
+        except Exception:
+            log.exception("the %s could not leave in order", self.name)
         if running is not None:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
@@ -157,6 +185,10 @@ class Role(Service):
             await role.stop()
         except Exception:
             log.exception("the %s did not end cleanly", self.name)
+
+
+def _sentence(error: BaseException) -> str:
+    return error.message if isinstance(error, DynamicFlowError) else repr(error)
 
 
 class Worker(Service):
@@ -173,12 +205,27 @@ class Worker(Service):
         for name in ("executor", "planner", "scheduler", "intake"):
             if name in parts.settings.roles:
                 hand_on = self._hand_on if name == "intake" else None
-                role = Role(self.app, name, parts, hand_on=hand_on)
-                self._services.append(role)
-                await role.start()
+                self._services.append(Role(self.app, name, parts, hand_on=hand_on))
+        await self._start_all()
         self.app.flow_control.resume()  # Faust opens its channels when its own consumer has partitions: it has none
+        parts.watch.stands(None)
         parts.ready.set()
-        log.info("worker is up: %s", ", ".join(parts.settings.roles))
+        log.info("the worker is up: %s", ", ".join(parts.settings.roles))
+
+    async def _start_all(self) -> None:
+        """At once: to join a group that was empty takes its time (group.initial.rebalance.delay.ms)."""
+        starts = [asyncio.ensure_future(role.start()) for role in self._services]
+        try:
+            await asyncio.gather(*starts)
+        except BaseException:
+            for start in starts:
+                start.cancel()
+            await asyncio.gather(*starts, return_exceptions=True)
+            raise
+
+    @Service.task
+    async def _watch(self) -> None:
+        await self._parts.watch.run()
 
     async def _hand_on(self, batch: list[FetchedRecord]) -> None:
         """Give a batch to the agent and wait until it is through."""
@@ -188,9 +235,22 @@ class Worker(Service):
 
     async def on_stop(self) -> None:
         self._parts.ready.clear()
+        self._parts.watch.stands("the worker is leaving")
         for role in reversed(self._services):
             await role.stop()
         await self._parts.end()
+        self._close_what_faust_leaves()
+
+    def _close_what_faust_leaves(self) -> None:
+        """Faust makes an event loop for the thread of its consumer, and closes it only if that thread has run."""
+        thread = getattr(self.app.consumer, "_thread", None)
+        if thread is not None and not thread._thread_started.is_set():
+            thread.thread_loop.close()
+
+
+class _App(faust.App):  # type: ignore[misc]
+    def _create_directories(self) -> None:
+        """Nothing is kept on this disk; Faust would make a folder for its tables where the process was started."""
 
 
 class _Boot(BootStrategy):
@@ -221,7 +281,7 @@ def build_app(
     connection and credentials. ``app.conf`` takes ``options``.
     """
     parts = Parts(settings, ToolRegistry.from_tools(tools, joins), metrics, pulse or Pulse(), clock or BrokerClock())
-    app: Any = faust.App(
+    app: Any = _App(
         settings.group("worker"),
         **settings.connection.faust_options(),
         autodiscover=False,
@@ -239,9 +299,11 @@ def build_app(
             try:
                 await parts.roles["intake"].admit(batch)
             except Exception as error:  # Faust takes what an agent raises on as done: it must not be
-                done.set_exception(error)
+                if not done.done():
+                    done.set_exception(error)
             else:
-                done.set_result(None)
+                if not done.done():  # else the worker was told to leave meanwhile
+                    done.set_result(None)
 
     app.agent(channel, name="intake")(intake)
     app.roles = Worker(app, parts, channel)

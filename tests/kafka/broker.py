@@ -13,8 +13,8 @@ A node has its own folder, ports and process group, and dies with the process it
 
 from __future__ import annotations
 
+import itertools
 import os
-import random
 import shutil
 import signal
 import socket
@@ -36,6 +36,7 @@ SecurityProtocol = Literal["PLAINTEXT", "SASL_PLAINTEXT", "SSL", "SASL_SSL"]
 
 HOST: Final = "127.0.0.1"
 READY_SECONDS: Final = 40.0
+STARTED: Final = b"Kafka Server started"
 CLUSTER_ID: Final = "dynamicflow-tests-cl-0"
 GUARD: Final = Path(__file__).with_name("guard.py")
 PORTS: Final = range(15_000, 30_000)
@@ -65,16 +66,21 @@ class BrokerFailed(Exception):
         return f"the test's Kafka broker {self.what}; the end of its log:\n{self.log}"
 
 
+CANDIDATES: Final = itertools.count(os.getpid() * 101)
+"""No port twice in a process, and processes apart: a port must be ours from the look at it until the node takes it."""
+
+
 def free_port() -> int:
-    """A port nobody listens on now."""
-    for port in random.sample(PORTS, 200):
+    """A port nobody listens on now. Raises OSError if there are 500 in a row that are taken."""
+    for candidate in itertools.islice(CANDIDATES, 500):
+        port = PORTS[candidate % len(PORTS)]
         with socket.socket() as probe:
             try:
                 probe.bind((HOST, port))
             except OSError:
                 continue
             return port
-    raise OSError(f"no free port among 200 of {PORTS.start}..{PORTS.stop - 1}")
+    raise OSError(f"no free port of 500 tried in {PORTS.start}..{PORTS.stop - 1}")
 
 
 @dataclass(frozen=True)
@@ -134,6 +140,7 @@ class Broker:
         self._internal_port = free_port()
         self._name = f"{self.folder.name}-{node_id}"
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_before = 0
         self._properties = {**self._settings(), **(properties or {})}
 
     @property
@@ -207,6 +214,7 @@ class Broker:
             return self
         if not (self.folder / "data" / "meta.properties").exists():
             self._prepare()
+        self._log_before = len(self._log())
         left_over = self.folder / "data" if self._keeps_folder else self.folder
         command = self._command("kafka.Kafka", str(self.folder / "server.properties"))
         with (self.folder / "stdout").open("ab") as out:
@@ -225,20 +233,21 @@ class Broker:
         return self
 
     def wait_ready(self, timeout: float = READY_SECONDS) -> None:
-        """Returns when clients are answered: a node opens its ports to them last. ``timeout`` in seconds."""
+        """Returns when clients are answered, by the node's own word in its log. ``timeout`` in seconds.
+
+        Its ports open a moment before it has its place in the cluster: until then, it knows of no broker.
+        """
         deadline = time.monotonic() + timeout
-        while True:
+        while STARTED not in self._log()[self._log_before :]:
             if self.pid is None:
                 raise BrokerFailed("ended while it was waited for", self.log_end())
-            try:
-                for port in (self._internal_port, *self._ports.values()):
-                    socket.create_connection((HOST, port), timeout=1).close()
-            except OSError:
-                if time.monotonic() > deadline:
-                    raise BrokerFailed(f"was not ready within {timeout} s", self.log_end()) from None
-                time.sleep(0.05)
-            else:
-                return
+            if time.monotonic() > deadline:
+                raise BrokerFailed(f"was not ready within {timeout} s", self.log_end())
+            time.sleep(0.05)
+
+    def _log(self) -> bytes:
+        file = self.folder / "broker.log"
+        return file.read_bytes() if file.exists() else b""
 
     def stop(self) -> None:
         """Ended by SIGTERM: leadership handed over, files closed. Data stays. Nothing if it is down."""
@@ -282,8 +291,9 @@ class Broker:
 
     def log_end(self, size: int = 4000) -> str:
         """The last characters of the node's log and output."""
-        files = [self.folder / "broker.log", self.folder / "stdout"]
-        return "".join(file.read_text(encoding="utf-8")[-size:] for file in files if file.exists())
+        out = self.folder / "stdout"
+        written = (self._log(), out.read_bytes() if out.exists() else b"")
+        return "".join(part[-size:].decode(errors="replace") for part in written)
 
     def _command(self, *main: str) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"

@@ -39,7 +39,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedBroker]:
             yield SharedBroker(own.bootstrap, own.pid)
 
 
-STARTED: list[Broker] = []
+KEPT: list[Broker] = []
 """Kept until this process ends; the node itself lives as long as the run."""
 
 
@@ -50,7 +50,7 @@ def of_all_workers(folder: Path) -> SharedBroker:
     with FileLock(folder / "lock"):
         if not address.exists():
             started = Broker(folder=folder / "node", belongs_to=os.getppid()).start()
-            STARTED.append(started)
+            KEPT.append(started)
             address.write_text(json.dumps({"bootstrap": started.bootstrap, "pid": started.pid}), encoding="utf-8")
     return SharedBroker(**json.loads(address.read_text(encoding="utf-8")))
 

@@ -129,6 +129,9 @@ def fetch(jars: Path) -> None:
     """The folder holds what ``pom.xml`` asks for and nothing else. Raises NoKafka."""
     shutil.rmtree(jars, ignore_errors=True)
     maven = ["mvn", "-q", "-B", "-f", str(POM), "dependency:copy-dependencies", f"-DoutputDirectory={jars}"]
-    done = subprocess.run(maven, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
+    try:
+        done = subprocess.run(maven, capture_output=True, text=True, timeout=FETCH_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise NoKafka(f"mvn did not fetch its jars within {FETCH_SECONDS} s") from error
     if done.returncode:
         raise NoKafka(f"mvn cannot fetch its jars ({(done.stdout + done.stderr).strip()[-2000:]})")

@@ -1,0 +1,100 @@
+"""What keeps a take-over short: marks of runs that have ended, snapshots of those that take long, the low-water mark.
+
+The order, each acknowledged before the next: result in ``flow-complete`` -> mark in ``flow-done`` -> snapshots ->
+commit -> older snapshots deleted (design §6).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from typing import Any
+
+from aiokafka import TopicPartition
+from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+
+from ..metrics import Metrics
+from .effects import Owned
+from .ledger import Tracked
+from .records import Record, snapshot_key
+from .settings import Settings
+from .snapshots import write_snapshot
+from .values import ValueStore
+from .writer import Writer
+
+log = logging.getLogger(__name__)
+
+
+class Upkeep:
+    """Marks, snapshots and commits of the partitions that a scheduler owns."""
+
+    def __init__(self, settings: Settings, writer: Writer, values: ValueStore, metrics: Metrics) -> None:
+        self._settings, self._writer, self._values, self._metrics = settings, writer, values, metrics
+        self._topics = settings.topics
+
+    def maybe_mark(self, owned: Owned, tracked: Tracked) -> None:
+        """Mark a run whose result is in ``flow-complete`` and whose end is in the log."""
+        if not tracked.published or tracked.completed_at < 0 or tracked.marking:
+            return
+        tracked.marking = True
+        mark = owned.ledger.mark_of(tracked)
+
+        def marked(offset: int, error: Exception | None) -> None:
+            owned.ledger.put_aside(mark)
+            owned.timers.drop(tracked.run_id)
+            self._metrics.run_ended(mark.status)
+            for snapshot in tracked.snapshots:
+                self._forget(owned, tracked, snapshot)
+
+        key = mark.run_id.encode()
+        self._writer.append(Record(self._topics.done, owned.ledger.partition, key, mark.encode()), marked)
+
+    async def snapshot(self, owned: Owned) -> None:
+        """Snapshot the runs that hold the low-water mark back too far."""
+        ledger = owned.ledger
+        for tracked in list(ledger.runs.values()):
+            behind = ledger.position - tracked.needed(ledger.position)
+            if behind <= self._settings.snapshot_records or not tracked.quiet or tracked.state.end is not None:
+                continue
+            offset = ledger.position - 1
+            record = await write_snapshot(tracked, offset, ledger.partition, self._topics, self._values)
+            if tracked.last > offset or not tracked.quiet:
+                continue  # it moved while a large state was stored
+
+            def written(at: int, error: Exception | None, tracked: Tracked = tracked, offset: int = offset) -> None:
+                if error is None:
+                    tracked.covered = max(tracked.covered, offset)
+                    tracked.snapshots.append(offset)
+
+            self._writer.append(record, written)
+            self._metrics.snapshot_written()
+            await asyncio.sleep(0)
+
+    async def commit(self, consumer: Any, partitions: Iterable[Owned], *, force: bool = False) -> bool:
+        """Commit the low-water marks; False when the brokers refuse: the partitions belong to others."""
+        marks = {owned: owned.ledger.low_water for owned in partitions if owned.ready}
+        changed = {owned: mark for owned, mark in marks.items() if force or mark != owned.committed}
+        if not changed:
+            return True
+        topic = self._topics.events
+        offsets = {TopicPartition(topic, owned.ledger.partition): mark for owned, mark in changed.items()}
+        try:
+            await consumer.commit(offsets)
+        except (CommitFailedError, IllegalStateError) as error:
+            log.warning("the marks were refused: %r", error)
+            return False
+        except KafkaError as error:
+            log.warning("committing the marks: %r; trying again", error)
+            return True
+        for owned, mark in changed.items():
+            owned.committed = mark
+            for tracked in owned.ledger.runs.values():
+                for offset in [offset for offset in tracked.snapshots if offset < tracked.covered]:
+                    tracked.snapshots.remove(offset)
+                    self._forget(owned, tracked, offset)
+        return True
+
+    def _forget(self, owned: Owned, tracked: Tracked, snapshot: int) -> None:
+        key = snapshot_key(tracked.run_id, snapshot)
+        self._writer.append(Record(self._topics.snapshots, owned.ledger.partition, key, None))

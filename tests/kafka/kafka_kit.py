@@ -1,0 +1,152 @@
+"""Workers and clients on topics of a test's own, and Kafka as any user's own client sees it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+
+from dynamicflow.streams.kafka.admin import create_topics
+from dynamicflow.streams.kafka.connection import Connection
+from dynamicflow.streams.kafka.engine import KafkaEngine
+from dynamicflow.streams.kafka.settings import Settings
+from dynamicflow.streams.kafka.topics import Topics
+from dynamicflow.streams.kafka.worker import build_app
+from dynamicflow.values import Json
+
+WAIT_S: Final = 20.0
+"""How long a test waits for what must happen; nothing here takes that long."""
+SHORT: Final[Mapping[str, float]] = {"session_s": 6.0, "commit_s": 0.2, "lease_s": 10.0, "drain_s": 5.0}
+"""Times of a worker, in seconds; in production they are longer."""
+T = TypeVar("T")
+
+
+async def until(look: Callable[[], Awaitable[T]], what: str, seconds: float = WAIT_S) -> T:
+    """What ``look`` gives once it is true; asked ten times a second."""
+    loop = asyncio.get_running_loop()
+    ends = loop.time() + seconds
+    while not (found := await look()):
+        assert loop.time() < ends, f"not within {seconds:g} s: {what}"
+        await asyncio.sleep(0.1)
+    return found
+
+
+@dataclass(eq=False)
+class Site:
+    """Topics under a prefix that nobody else has. They are made when first used."""
+
+    bootstrap: str
+    prefix: str
+    partitions: int = 1
+    queues: tuple[str, ...] = ()
+    topics: Topics = field(init=False)
+    connection: Connection = field(init=False)
+    _made: bool = False
+
+    def __post_init__(self) -> None:
+        self.topics, self.connection = Topics(self.prefix), Connection(self.bootstrap)
+
+    async def make_topics(self) -> None:
+        if not self._made:
+            await create_topics(self.connection, self.topics.specs(self.partitions, queues=self.queues))
+            self._made = True
+
+    def settings(self, **changes: Any) -> Settings:
+        return Settings(self.connection, self.topics, **{**SHORT, **changes})
+
+    @asynccontextmanager
+    async def worker(self, *, tools: Sequence[Any] = (), joins: Sequence[Any] = (), **changes: Any) -> AsyncIterator[Any]:
+        """A worker of this process, all roles unless ``roles`` says otherwise; the Faust application."""
+        await self.make_topics()
+        app = build_app(self.settings(**changes), tools=tools, joins=joins)
+        await app.start()
+        try:
+            yield app
+        finally:
+            await app.stop()
+
+    def client(self, *, tools: Sequence[Any] = (), joins: Sequence[Any] = ()) -> KafkaEngine:
+        return KafkaEngine.connect(prefix=self.prefix, connection=self.connection, tools=tools, joins=joins)
+
+    @asynccontextmanager
+    async def engine(
+        self, *, tools: Sequence[Any] = (), joins: Sequence[Any] = (), **changes: Any
+    ) -> AsyncIterator[KafkaEngine]:
+        """A worker, and a client that knows the same tools."""
+        async with self.worker(tools=tools, joins=joins, **changes), self.client(tools=tools, joins=joins) as engine:
+            yield engine
+
+    # --- any user's own Kafka client ------------------------------------------------------------------------------
+
+    async def send(
+        self,
+        topic: str,
+        value: Json | bytes,
+        *,
+        key: str | bytes | None = None,
+        headers: Iterable[tuple[str, bytes]] = (),
+        partition: int | None = None,
+    ) -> tuple[int, int]:
+        """Append a record as it is, JSON unless it is bytes or None; (partition, offset)."""
+        body = value if isinstance(value, bytes) or value is None else json.dumps(value).encode()
+        raw = key.encode() if isinstance(key, str) else key
+        async with AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all", max_request_size=4 << 20) as producer:
+            sent = await producer.send_and_wait(topic, body, key=raw, headers=list(headers), partition=partition)
+        return sent.partition, sent.offset
+
+    async def request(self, value: Json | bytes, **fields: Any) -> tuple[int, int]:
+        """Append a request; (partition, offset)."""
+        return await self.send(self.topics.requests, value, **fields)
+
+    async def records(self, *topics: str) -> list[Any]:
+        """All records of the topics as of now, without a group, by topic, partition, offset."""
+        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False, fetch_max_wait_ms=50)
+        await consumer.start()
+        try:
+            counts = {topic: await consumer._client._wait_on_metadata(topic) for topic in topics}
+            places = [TopicPartition(topic, number) for topic, count in counts.items() for number in sorted(count)]
+            ends = {place: end for place, end in (await consumer.end_offsets(places)).items() if end}
+            found: list[Any] = []
+            consumer.assign(list(ends))
+            if ends:
+                await consumer.seek_to_beginning(*ends)
+            while ends:
+                for place, batch in (await consumer.getmany(timeout_ms=200)).items():
+                    found += [record for record in batch if record.offset < ends.get(place, 0)]
+                for place in list(ends):
+                    if await consumer.position(place) >= ends[place]:
+                        del ends[place]
+            return sorted(found, key=lambda one: (one.topic, one.partition, one.offset))
+        finally:
+            await consumer.stop()
+
+    async def results(self) -> dict[str, Any]:
+        """Run id -> the last record of ``flow-complete``, decoded."""
+        return {one.key.decode(): json.loads(one.value) for one in await self.records(self.topics.complete)}
+
+    async def result(self, run_id: str) -> Any:
+        """A run's record of ``flow-complete``, waited for."""
+        return (await until(lambda: self._result(run_id), f"the result of {run_id}"))[0]
+
+    async def _result(self, run_id: str) -> list[Any]:
+        found = await self.results()
+        return [found[run_id]] if run_id in found else []
+
+    async def letters(self, count: int = 1) -> list[Any]:
+        """The dead letters, decoded, once there are so many."""
+
+        async def look() -> list[Any]:
+            found = [json.loads(one.value) for one in await self.records(self.topics.dead_letter)]
+            return found if len(found) >= count else []
+
+        return await until(look, f"{count} dead letters")
+
+
+def header(record: Any, name: str) -> str | None:
+    """A header as text."""
+    return next((value.decode() for key, value in record.headers if key == name), None)
