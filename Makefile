@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format schemas bench clean
+.PHONY: help demo test faults lint format schemas bench bench-kafka clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,9 @@ demo: $(STAMP) ## Show the main job: a prompt becomes a plan, runs, and is rebui
 test: $(STAMP) ## Run every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+faults: $(STAMP) ## Kill, freeze and cut off real Kafka workers and brokers, half an hour (FAULTS_SEED=N makes a failure again)
+	$(BIN)/python -m pytest tests/faults_kafka -m faults -rP --durations=0
+
 lint: $(STAMP) ## Check format, style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -38,6 +41,9 @@ schemas: $(STAMP) ## Regenerate docs/schemas and docs/asyncapi.json from the mod
 
 bench: $(STAMP) ## Measure the workloads beside a bare SQLite loop (JSON=file: one line a workload)
 	$(BIN)/python -m benchmarks $(if $(JSON),--json $(JSON))
+
+bench-kafka: $(STAMP) ## Measure the workloads on a real Kafka beside a bare ping-pong (JSON=file: one line a workload)
+	$(BIN)/python -m benchmarks.kafka $(if $(JSON),--json $(JSON))
 
 clean: ## Remove the environment and caches
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis src/*.egg-info

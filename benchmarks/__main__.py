@@ -12,9 +12,11 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from .table import table_of
 from .workloads import WORKLOADS
+
+TITLE = "embedded engine, durable (WAL, synchronous=FULL), beside a bare group-commit loop"
 
 ASKED = {
     "chain": "ratio ≥ 0.20",
@@ -49,35 +51,7 @@ def bench(
         lines.append(json.loads(done.stdout))
     if json_file is not None:
         json_file.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    Console(width=None if sys.stdout.isatty() else 150).print(_table(lines))
-
-
-def _table(lines: list[dict[str, float]]) -> Table:
-    table = Table(title="embedded engine, durable (WAL, synchronous=FULL), beside a bare group-commit loop")
-    for column in (
-        "workload",
-        "runs",
-        "steps",
-        "steps/s",
-        "ms/step",
-        "p50 ms",
-        "p95 ms",
-        "peak MB",
-        "bare/s",
-        "ratio",
-        "asked",
-    ):
-        table.add_column(column, justify="left" if column in ("workload", "asked") else "right")
-    for line in lines:
-        table.add_row(
-            str(line["workload"]),
-            *(f"{line[key]:,.0f}" for key in ("runs", "steps", "steps_per_s")),
-            *(f"{line[key]:,.3f}" for key in ("ms_per_step", "p50_ms", "p95_ms")),
-            *(f"{line[key]:,.0f}" for key in ("peak_mb", "bare_steps_per_s")),
-            f"{line['ratio']:.3f}",
-            ASKED.get(str(line["workload"]), ""),
-        )
-    return table
+    Console(width=None if sys.stdout.isatty() else 150).print(table_of(lines, TITLE, ASKED))
 
 
 if __name__ == "__main__":

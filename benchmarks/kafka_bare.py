@@ -11,6 +11,7 @@ import json
 import sys
 import time
 from collections import defaultdict
+from itertools import islice
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
@@ -34,7 +35,10 @@ class Side:
         )
         await self.producer.start()
         self.consumer = AIOKafkaConsumer(
-            bootstrap_servers=self.bootstrap, enable_auto_commit=False, auto_offset_reset="latest", fetch_max_wait_ms=250
+            bootstrap_servers=self.bootstrap,
+            enable_auto_commit=False,
+            auto_offset_reset="latest",
+            fetch_max_wait_ms=250,
         )
         await self.consumer.start()
         places = [TopicPartition(self.read, number) for number in range(self.partitions)]
@@ -67,7 +71,8 @@ async def pong(bootstrap: str, partitions: int, read: str, write: str) -> None:
     """Answer each record, until told to stop."""
     side = Side(bootstrap, read, write, partitions)
     await side.start()
-    print("ready", flush=True)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
     while True:
         for records in (await side.consumer.getmany(timeout_ms=1000)).values():
             for one in records:
@@ -88,40 +93,53 @@ async def ping_pong(
         raise SystemExit("the other side of the ping-pong did not start")
     side = Side(bootstrap, read, write, partitions)
     await side.start()
-    left = {run: steps // width for run in range(runs)}
-    awaited: dict[int, int] = {}
-    todo = iter(range(runs))
-
-    def play(run: int) -> None:
-        awaited[run] = width
-        for _ in range(width):
-            side.send(run % partitions, str(run).encode(), record(run, 0))
-
+    game = Game(side, runs, steps // width, width)
     began = time.perf_counter()
-    for run in [run for run, _ in zip(todo, range(in_flight), strict=False)]:
-        play(run)
-    done = 0
-    while done < runs:
+    game.begin(in_flight)
+    while game.open:
         for records in (await side.consumer.getmany(timeout_ms=1000)).values():
             for one in records:
                 json.loads(one.value)
-                run = int(one.key)
-                awaited[run] -= 1
-                if awaited[run]:
-                    continue
-                left[run] -= 1
-                if left[run]:
-                    play(run)
-                    continue
-                done += 1
-                following = next(todo, None)
-                if following is not None:
-                    play(following)
+                game.back(int(one.key))
     took = time.perf_counter() - began
     side.send(0, b"stop", b"stop")
     await side.stop()
     await other.wait()
     return runs * (steps // width) * width / took
+
+
+class Game:
+    """Which runs are under way, and how many rounds each has left."""
+
+    def __init__(self, side: Side, runs: int, rounds: int, width: int) -> None:
+        self._side, self._width = side, width
+        self._left = dict.fromkeys(range(runs), rounds)
+        self._awaited: dict[int, int] = {}
+        self._todo = iter(range(runs))
+        self.open = runs
+
+    def begin(self, in_flight: int) -> None:
+        for run in list(islice(self._todo, in_flight)):
+            self._play(run)
+
+    def _play(self, run: int) -> None:
+        self._awaited[run] = self._width
+        for _ in range(self._width):
+            self._side.send(run % self._side.partitions, str(run).encode(), record(run, 0))
+
+    def back(self, run: int) -> None:
+        """One step of a run has come back."""
+        self._awaited[run] -= 1
+        if self._awaited[run]:
+            return
+        self._left[run] -= 1
+        if self._left[run]:
+            self._play(run)
+            return
+        self.open -= 1
+        following = next(self._todo, None)
+        if following is not None:
+            self._play(following)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,40 @@
+"""A worker process of the Kafka benchmarks: ``python -m benchmarks.kafka_worker BOOTSTRAP PREFIX ROLES``."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+from dynamicflow.streams.kafka.connection import Connection
+from dynamicflow.streams.kafka.settings import Settings
+from dynamicflow.streams.kafka.topics import Topics
+from dynamicflow.streams.kafka.worker import build_app
+
+from .workloads import step
+
+
+async def main(bootstrap: str, prefix: str, roles: str) -> None:
+    """Run the roles until SIGTERM; say so once they are up."""
+    settings = Settings(Connection(bootstrap), Topics(prefix), roles=tuple(roles.split(",")), concurrency=1000)
+    app = build_app(settings, tools=[step])
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    await app.start()
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    await stop.wait()
+    await app.stop()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 4:  # a profile of the process goes there
+        import cProfile
+
+        profile = cProfile.Profile()
+        profile.enable()
+        asyncio.run(main(*sys.argv[1:4]))
+        profile.disable()
+        profile.dump_stats(sys.argv[4])
+    else:
+        asyncio.run(main(*sys.argv[1:4]))
