@@ -66,7 +66,7 @@ async def create_topics(
     """
 
     async def act(talk: _Talk) -> list[Created]:
-        before = (await talk.look()).topics
+        before = (await talk.look([spec.name for spec in specs])).topics
         log_first = [spec for spec in specs if spec.copartitioned][:1]
         counts = [state.partitions for state in (await talk.make_missing(log_first, before)).values()]
         rest = [replace(spec, partitions=counts[0]) if spec.copartitioned else spec for spec in specs]
@@ -130,7 +130,7 @@ async def best_replication(connection: Connection, *, within_s: float = TIMEOUT_
     """How many replicas topics should have there: three, or as many as there are brokers."""
 
     async def act(talk: _Talk) -> int:
-        return min(SAFE_REPLICATION, len((await talk.look()).brokers))
+        return min(SAFE_REPLICATION, len((await talk.look([])).brokers))
 
     return await _talking(connection, within_s, act)
 
@@ -139,7 +139,7 @@ async def describe_partitions(connection: Connection, topic: str, *, within_s: f
     """How many partitions a topic has; None where there is no such topic. It is not made by asking."""
 
     async def act(talk: _Talk) -> int | None:
-        state = (await talk.look()).topics.get(topic)
+        state = (await talk.look([topic])).topics.get(topic)
         return None if state is None else state.partitions
 
     return await _talking(connection, within_s, act)
@@ -151,7 +151,7 @@ async def _checked(
     specs = topics.specs(queues=queues)
 
     async def act(talk: _Talk) -> tuple[list[Problem], Found]:
-        found = await talk.look()
+        found = await talk.look([spec.name for spec in specs])
         mine = {spec.name: found.topics[spec.name] for spec in specs if spec.name in found.topics}
         states = await talk.with_settings(mine)
         return topic_problems(specs, states, brokers=len(found.brokers), partitions=partitions), found
@@ -179,11 +179,15 @@ class _Talk:
                 failed = error
         raise self._no_node_answers() from failed
 
-    async def look(self, node: int | None = None) -> Found:
-        """All topics: asking for all makes none, whatever the broker's auto.create.topics.enable."""
+    async def look(self, names: Sequence[str] | None = None, node: int | None = None) -> Found:
+        """Those of these topics (None: of all) that are there. None is made by asking, whatever the broker's settings.
+
+        A cluster of others may have thousands of topics: all of them take a second of this process.
+        """
         from aiokafka.protocol.metadata import MetadataRequest
 
-        answer = (await self.ask(MetadataRequest(None), node)).to_object()
+        wanted = MetadataRequest(None if names is None else list(names), allow_auto_topic_creation=False)
+        answer = (await self.ask(wanted, node)).to_object()
         states = (_state(topic) for topic in answer["topics"] if not topic["error_code"])
         return Found({state.name: state for state in states}, tuple(one["node_id"] for one in answer["brokers"]))
 
@@ -240,9 +244,9 @@ class _Talk:
         """How they are, once every broker knows all of them and a leader of each partition."""
         while True:
             views = []
-            for node in (await self.look()).brokers:
+            for node in (await self.look([])).brokers:
                 with contextlib.suppress(BrokerError):  # it has just gone: the others will do
-                    views.append((await self.look(node)).topics)
+                    views.append((await self.look(names, node)).topics)
             if views and all(name in view and not view[name].leaderless for view in views for name in names):
                 return {name: views[0][name] for name in names}
             await asyncio.sleep(_POLL_S)

@@ -14,7 +14,7 @@ from ...planner.options import Options
 from ...values import Json, canonical, stamp
 from ..core import events as e
 from ..core.events import Event, envelope, event_id
-from ..planning import Accepted, failed, published
+from ..planning import Accepted, failed, published, tenant_of
 from ..requests import ControlRequest, RequestInvalid, StartRequest, start_json
 from .catalog import Catalog
 
@@ -51,7 +51,7 @@ class Admission:
     """Turns requests into facts. Checks of plans are kept by their content."""
 
     def __init__(self, catalog: Catalog) -> None:
-        self._catalog = catalog
+        self.catalog = catalog
         self._checked: OrderedDict[tuple[bytes, str, tuple[str, ...] | None], Accepted] = OrderedDict()
         catalog.on_change(self._checked.clear)
 
@@ -64,20 +64,22 @@ class Admission:
     def _start(self, request: StartRequest, place: Coordinates) -> list[Event]:
         run_id = request.run_id or run_id_at(place)
         at = stamp(place.timestamp_ms)
-        tenant = (request.labels or {}).get("tenant")
         if request.template is not None:
             raise _not_yet("/template", "templates", run_id, "start")
         options = request.chosen
         plan = self._plan(request, options)
         made = start_json(request, run_id, plan=plan.check.plan_hash if plan is not None else None)
-        common = {"tenant": tenant if isinstance(tenant, str) else None}
+        tenant = tenant_of(made)
         requested = envelope(event_id(run_id, None, None, None, "flow-requested"), run_id, at)
-        facts: list[Event] = [e.FlowRequested.trusted({**requested, **common, "request": made})]
+        facts: list[Event] = [e.FlowRequested.trusted({**requested, "tenant": tenant, "request": made})]
         if plan is not None:
             refusal = plan.refusal(request.input, options)
-            facts.append(published(run_id, plan, at) if refusal is None else failed(run_id, refusal, at))
+            if refusal is None:
+                facts.append(published(run_id, plan, at, tenant=tenant))
+            else:
+                facts.append(failed(run_id, refusal, at, tenant=tenant))
         elif request.plan is not None:
-            facts.append(failed(run_id, self._unknown_plan(str(request.plan)), at))
+            facts.append(failed(run_id, self._unknown_plan(str(request.plan)), at, tenant=tenant))
         return facts
 
     def _plan(self, request: StartRequest, options: Options) -> Accepted | None:
@@ -85,7 +87,7 @@ class Admission:
         if given is None:
             return None
         if isinstance(given, str):
-            given = self._catalog.plans.get(given)
+            given = self.catalog.plans.get(given)
             if given is None:
                 return None
         if request.joins and isinstance(given, dict):
@@ -94,17 +96,17 @@ class Admission:
         key = (canonical(given), options.key, None if request.tools is None else tuple(request.tools))
         found = self._checked.get(key)
         if found is None:
-            specs = self._catalog.specs
+            specs = self.catalog.specs
             if request.tools is not None:
                 specs = {name: spec for name, spec in specs.items() if name in request.tools}
-            check = check_plan(given, tools=specs, joins=self._catalog.joins, options=options)
+            check = check_plan(given, tools=specs, joins=self.catalog.joins, options=options)
             found = self._checked[key] = Accepted(check, specs)
             if len(self._checked) > MOST_CHECKED:
                 self._checked.popitem(last=False)
         return found
 
     def _unknown_plan(self, name: str) -> RequestInvalid:
-        known = tuple(sorted(self._catalog.plans))
+        known = tuple(sorted(self.catalog.plans))
         message = f"no plan is registered as {name!r}; register it, or send the plan itself"
         problem = Problem("PLAN_NOT_FOUND", "/plan", message, available=known)
         return RequestInvalid("PLAN_INVALID", message, (problem,))

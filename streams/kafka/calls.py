@@ -24,7 +24,7 @@ from ...tools.spec import Tool
 from ...values import Json, stamp, time_ms
 from ..core.events import Event, ToolLost, ToolRefused, ToolStart, envelope, event_id
 from ..executor import inputs_digest, outcome, prepare
-from ..metrics import Metrics
+from ..metrics import Metrics, outcome_of
 from .broker_clock import BrokerClock
 from .log_check import Place
 from .records import Work
@@ -176,6 +176,7 @@ class Calls:
         self._host.cancel(running)
         if running.claim is not None:
             ident = event_id(step.run_id, step.node_id, step.item or None, step.attempt, "tool-lost", running.claim)
+            self._metrics.step_lost()
             self._append(running, ToolLost.trusted(self._about(running, ident) | {"claim": running.claim}), None)
 
     # --- back from the tool -------------------------------------------------------------------------------------------
@@ -220,16 +221,20 @@ class Calls:
             ended_at=stamp(now),
             execution_ms=running.elapsed_ms,
             plan_hash=running.work.plan_hash,
+            tenant=running.work.tenant,
             warnings=running.warnings,
         )
         self._append(running, fact, running.finished)
         self._observe(running, now)
 
     def _observe(self, running: Running, now: float) -> None:
-        step = running.work.step
-        told = "ok" if isinstance(running.result, CallResult) else "error"
-        queued = max(0.0, now - running.elapsed_ms - time_ms(running.work.ready_at)) / 1000
-        self._metrics.step_ended(step.tool_id, "tool", told, running.elapsed_ms / 1000, queued)
+        step, result = running.work.step, running.result
+        if running.called:
+            told = outcome_of(None if isinstance(result, CallResult) or result is None else result.code)
+            queued = max(0.0, now - running.elapsed_ms - time_ms(running.work.ready_at)) / 1000
+            self._metrics.step_ended(step.tool_id, "tool", told, running.elapsed_ms / 1000, queued)
+        else:
+            self._metrics.step_ended(step.tool_id, "tool", "refused", 0.0)
         if step.attempt > 1:
             self._metrics.retried(step.tool_id)
 
@@ -264,6 +269,8 @@ class Calls:
             self._host.cancel(running)
             running.finished()
             self.room.set()
+            since_ready = max(0.0, self._clock.now_ms() - time_ms(running.work.ready_at)) / 1000
+            self._metrics.step_ended(running.work.step.tool_id, "tool", "cancelled", since_ready)
 
     async def idle(self, seconds: float) -> None:
         """Wait until nothing runs, at most so long."""

@@ -16,7 +16,8 @@ from aiokafka.errors import UnknownTopicOrPartitionError
 
 from ...values import stamp
 from ..core import commands as c
-from ..core.events import Event, FlowComplete
+from ..core.events import Event, FlowComplete, FlowStart
+from ..metrics import Metrics
 from ..timers import Timers
 from . import ledger as rules
 from .broker_clock import BrokerClock
@@ -54,8 +55,10 @@ class Effects:
         topics: Topics,
         clock: BrokerClock,
         ended: Callable[[Owned, Tracked], None],
+        metrics: Metrics,
     ) -> None:
         self._writer, self._values, self._topics, self._clock = writer, values, topics, clock
+        self._metrics = metrics
         self._headers = HeaderMaker(topics)
         self._ended = ended
         """Called when a run's result is in ``flow-complete``."""
@@ -100,6 +103,8 @@ class Effects:
     async def announce(self, owned: Owned, tracked: Tracked, event: Event) -> None:
         """Queue an announcement; until it is acknowledged the run is not snapshotted."""
         tracked.unacknowledged += 1
+        if isinstance(event, FlowStart):
+            self._metrics.run_started()
 
         def told(offset: int, error: Exception | None) -> None:
             tracked.unacknowledged -= 1

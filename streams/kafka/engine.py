@@ -18,7 +18,7 @@ from typing import Any, Final, Self
 from aiokafka.errors import KafkaError
 from pydantic_core import from_json, to_json
 
-from ...errors import BrokerError, InputInvalid, RunExists
+from ...errors import BrokerError, InputInvalid, PlanInvalid, RunExists
 from ...planner import ir
 from ...planner.check import Check, check_plan
 from ...planner.options import NO_OPTIONS, Options
@@ -223,6 +223,21 @@ class KafkaEngine:
                 raise RunExists("RUN_EXISTS", f"{message}; choose another id")
         return self._handle(watched.run_id, watched)
 
+    async def register(self, name: str, plan: Json | ir.Plan) -> Check:
+        """Keep a plan under a name, for requests with ``"plan": name``; the same name again takes the newer plan.
+
+        Known to all workers within a second. Raises PlanInvalid, UsageError for a name that is none, BrokerError.
+        """
+        check = self.check(plan)
+        if check.plan is None or not check.valid:
+            raise PlanInvalid("PLAN_INVALID", f"the plan {name!r} has problems", check.problems)
+        key = f"plan/{text_of('name', name)}".encode()
+        try:
+            await self._writer.put([Record(self._topics.catalog, 0, key, encode(check.plan.to_json()))])
+        except KafkaError as error:
+            raise BrokerError("REQUEST_REFUSED", f"the brokers refuse the plan {name!r}: {error}") from error
+        return check
+
     async def publish(self, request: Mapping[str, Json]) -> None:
         """Put a request as it is on ``flow-requests``; acknowledged on return. Raises RequestInvalid, BrokerError."""
         await self._publish(read_request(encode(dict(request))).to_json())
@@ -253,10 +268,12 @@ class KafkaEngine:
         """Runs of the window, newest first: ``{"runId", "status"}``, ended ones as marked, others as unfinished."""
         found: list[dict[str, Json]] = []
         for partition in range(self._counts[self._topics.events]):
-            marks = await self._finder.marks(partition)
+            unfinished = await self._finder.unfinished(partition)
+            marks = dict(await self._finder.marks(partition))  # read after: what ends meanwhile has its mark by now
             found += [{"runId": mark.run_id, "status": mark.status, "offset": mark.first} for mark in marks.values()]
-            for run_id in await self._finder.unfinished(partition):
-                found.append({"runId": run_id, "status": (await (await self.find(run_id)).state()).public_status})
+            for run_id in unfinished:
+                if run_id not in marks:
+                    found.append({"runId": run_id, "status": (await (await self.find(run_id)).state()).public_status})
         kept = [row for row in found if statuses is None or row["status"] in statuses]
         kept.sort(key=lambda row: (row["status"] in ENDED, str(row["runId"])), reverse=False)
         return kept[:limit]

@@ -17,6 +17,7 @@ from functools import partial
 from typing import Any
 
 import pydantic_core
+from aiokafka import TopicPartition
 
 from ...errors import DynamicFlowError
 from ...tools.registry import ToolRegistry
@@ -74,6 +75,10 @@ class Executor:
         await self._cancels.start()
         for feed in self._feeds:
             await feed.start()
+
+    def reading(self) -> list[tuple[Any, set[TopicPartition]]]:
+        """The consumers, each with the partitions it takes records from."""
+        return [feed.reading() for feed in self._feeds]
 
     async def run(self) -> None:
         """Take work until cancelled."""
@@ -201,6 +206,7 @@ class Executor:
             fact = self.calls.start_fact(running)
             headers = self._headers.of(fact, running.trace)
             key = fact.run_id.encode()
+            self._metrics.step_held()
             records.append(
                 Record(self._topics.events, running.work.log_partition, key, encode_small(fact).record, headers)
             )
@@ -230,6 +236,8 @@ class Executor:
         """Take nothing more; wait for what runs, leave the rest to others; commit."""
         for feed in self._feeds:
             feed.stop_taking()
+        if self.calls.running:
+            log.info("waits for %d steps, at most %g s", len(self.calls.running), self._settings.drain_s)
         await self.calls.idle(self._settings.drain_s)
         for running in list(self.calls.running.values()):
             self.calls.give_up(running)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
@@ -14,6 +15,7 @@ from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from .broker_clock import BrokerClock
 from .offsets import OffsetTracker
+from .pace import Pace
 from .reader import FetchedRecord, Reader
 from .settings import Settings
 
@@ -44,6 +46,9 @@ class Feed:
         """Partition -> its end when it was assigned: what lies from there on nobody had before."""
         self._committed: dict[int, int] = {}
         self._taking = True
+        self._looked = time.monotonic()
+        self._stood_still = False
+        self._pace = Pace()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -60,7 +65,11 @@ class Feed:
         if not self._taking:
             await asyncio.sleep(0.05)
             return []
+        await self._pace()
         fetched = await self._consumer.getmany(timeout_ms=200, max_records=min(room, MOST))
+        self._goes_on()
+        if fetched and self._stood_still and not await self._still_mine(fetched):
+            return []
         taken = []
         for place, records in fetched.items():
             tracker = self._trackers.get(place.partition)
@@ -71,6 +80,34 @@ class Feed:
             self._clock.heard(records[-1].timestamp)
             taken += records
         return taken
+
+    def _goes_on(self) -> None:
+        """Called again and again. After half a session without it, others may have what was fetched before."""
+        now = time.monotonic()
+        self._stood_still = self._stood_still or now - self._looked >= self._settings.session_s / 2
+        self._looked = now
+
+    async def _still_mine(self, fetched: Mapping[TopicPartition, list[FetchedRecord]]) -> bool:
+        """This process stood still: only a commit tells whether what it fetched has gone to another worker meanwhile.
+
+        Refused, the records are let go: the group gives them out again, from what was committed.
+        """
+        offsets = {}
+        for place, records in fetched.items():
+            tracker = self._trackers.get(place.partition)
+            offsets[place] = records[0].offset if tracker is None else tracker.committable
+        while True:
+            try:
+                await self._consumer.commit(offsets)
+            except (CommitFailedError, IllegalStateError) as error:
+                log.warning("stood still; what was fetched of %s went to another worker: %r", self.topic, error)
+                return False
+            except KafkaError as error:
+                log.warning("stood still; asking whether %s is still mine: %r; trying again", self.topic, error)
+                await asyncio.sleep(0.2)
+            else:
+                self._stood_still, self._looked = False, time.monotonic()
+                return True
 
     def is_fresh(self, record: FetchedRecord) -> bool:
         """Nobody can have had the record before: it was appended after its partition came here."""
@@ -86,6 +123,10 @@ class Feed:
     def stop_taking(self) -> None:
         self._taking = False
 
+    def reading(self) -> tuple[Any, set[TopicPartition]]:
+        """The consumer, and the partitions it takes records from."""
+        return self._consumer, self._consumer.assignment()
+
     @property
     def pending(self) -> int:
         """Records taken and not finished."""
@@ -93,6 +134,7 @@ class Feed:
 
     async def commit(self) -> None:
         """Commit what is finished."""
+        self._goes_on()
         wanted = {
             partition: tracker.committable
             for partition, tracker in self._trackers.items()

@@ -12,6 +12,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from aiokafka.errors import KafkaError
+
+from ...errors import DynamicFlowError
 from ...values import NotJson
 from ..core import commands as c
 from ..core.codec import decode_event
@@ -52,10 +55,12 @@ class Folding:
         dead_letters: DeadLetters,
         metrics: Metrics,
         lease_s: float,
+        end_of: Callable[[int], Awaitable[int]],
     ) -> None:
+        """``end_of`` a partition of the log: the offset after its last record, as of now."""
         self._writer, self._values, self._effects, self._upkeep = writer, values, effects, upkeep
         self._clock, self._dead_letters, self._metrics = clock, dead_letters, metrics
-        self._lease_s = lease_s
+        self._lease_s, self._end_of = lease_s, end_of
         self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
 
@@ -95,7 +100,7 @@ class Folding:
 
     async def _take_fact(self, owned: Owned, record: FetchedRecord, event: Event) -> None:
         trace = trace_in(record.headers) or trace_of(event.run_id)
-        met = owned.ledger.receive(event, record.offset, trace)
+        met = owned.ledger.receive(event, record.offset, trace, record.timestamp)
         if met is None:
             return
         if not isinstance(met, Tracked):
@@ -218,5 +223,25 @@ class Folding:
         key = (node, tuple(int(part) for part in item.split(".") if part))
         lease = tracked.leases.get(key)
         if lease is not None and lease.until_ms <= now:
+            self.spawn(self._lose(owned, tracked, key, lease, name))
+
+    async def _lose(self, owned: Owned, tracked: Tracked, key: rules.StepKey, lease: rules.Lease, name: str) -> None:
+        """Append that a claim is lost, unless the log tells otherwise.
+
+        This process may have stood still while the claim was renewed, or nobody could renew it, for the brokers were
+        away: from a moment when they answer its holder has the time that a renewal takes, a third of a lease, and
+        everything that was in the log then is folded before it is judged.
+        """
+        try:
+            await self._end_of(owned.ledger.partition)
+            await asyncio.sleep(self._lease_s / 3)
+            end = await self._end_of(owned.ledger.partition)
+        except (KafkaError, DynamicFlowError) as error:
+            log.warning("whether a step of run %s is lost: %s; looking again", tracked.run_id, error)
+            owned.timers.start(tracked.run_id, name, "lease", self._clock.now_ms() + 1000)
+            return
+        while owned.ready and (owned.ledger.position < end or tracked.later):  # noqa: ASYNC110 - rare
+            await asyncio.sleep(0.05)
+        if owned.ready and not self.draining and tracked.leases.get(key) is lease:
             self._metrics.step_lost()
-            self.spawn(self._effects.append(owned, rules.tool_lost(tracked, key, lease, now), tracked.trace))
+            await self._effects.append(owned, rules.tool_lost(tracked, key, lease, self._clock.now_ms()), tracked.trace)

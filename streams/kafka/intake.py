@@ -8,6 +8,7 @@ A batch advances only when every fact of it is acknowledged. Redelivered, it mak
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
@@ -16,7 +17,8 @@ from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, NoOffsetForPartitionError
 
-from ..core.events import Event
+from ...errors import BrokerError
+from ..core.events import Event, FlowRequested, PlanningFailed
 from ..metrics import Metrics
 from ..requests import RequestInvalid, read_request
 from .admission import Admission, Coordinates
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 
 MOST: Final = 500
 """Requests of one batch."""
+DRAIN_S: Final = 10.0
+"""How long a batch may take to get through when the worker leaves; who comes next admits it to the same runs."""
 
 
 class Intake:
@@ -53,7 +57,9 @@ class Intake:
         self._topics = settings.topics
         self._headers = HeaderMaker(settings.topics)
         self._consumer: Any = None
-        self._stopping = False
+        self._stopping = self._looked = False
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     async def start(self) -> None:
         """Join the group."""
@@ -65,17 +71,28 @@ class Intake:
         )
         await self._consumer.start()
 
+    def reading(self) -> list[tuple[Any, set[TopicPartition]]]:
+        """The consumers, each with the partitions it takes records from."""
+        return [(self._consumer, self._consumer.assignment())]
+
     async def feed(self, hand_on: Callable[[list[FetchedRecord]], Awaitable[None]]) -> None:
         """Hand batches to the agent, one after the other, until cancelled; commit each once it is through."""
-        while not self._stopping:
-            try:
-                fetched = await self._consumer.getmany(timeout_ms=200, max_records=MOST)
-            except NoOffsetForPartitionError:
-                continue
-            for place, records in fetched.items():
-                self._clock.heard(records[-1].timestamp)
-                await hand_on(records)
-                await self._commit(place, records[-1].offset + 1)
+        self._idle.clear()
+        try:
+            while not self._stopping:
+                await self._turn(hand_on)
+        finally:
+            self._idle.set()
+
+    async def _turn(self, hand_on: Callable[[list[FetchedRecord]], Awaitable[None]]) -> None:
+        try:
+            fetched = await self._consumer.getmany(timeout_ms=200, max_records=MOST)
+        except NoOffsetForPartitionError:
+            return
+        for place, records in fetched.items():
+            self._clock.heard(records[-1].timestamp)
+            await hand_on(records)
+            await self._commit(place, records[-1].offset + 1)
 
     async def _commit(self, place: TopicPartition, offset: int) -> None:
         try:
@@ -86,8 +103,10 @@ class Intake:
             log.warning("committing %s: %r; the next commit covers it", place, error)
 
     async def drain(self) -> None:
-        """Take nothing more."""
+        """Take nothing more; the batch that was taken gets through, unless no broker takes it."""
         self._stopping = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._idle.wait(), min(DRAIN_S, self._settings.drain_s))
 
     async def stop(self) -> None:
         if self._consumer is not None:
@@ -99,14 +118,18 @@ class Intake:
     async def admit(self, batch: list[FetchedRecord]) -> None:
         """Every request of the batch is a fact in the log of its run, or a dead letter, on return."""
         count = await self._writer.partitions(self._topics.events)
+        accepted = 0
         records: list[Record] = []
         letters: list[tuple[FetchedRecord, RequestInvalid]] = []
+        self._looked = False
         for record in batch:
             try:
-                facts = self._facts(record)
+                facts = await self._facts(record)
             except RequestInvalid as error:
                 letters.append((record, error))
                 continue
+            except (KafkaError, BrokerError):
+                raise  # no broker answers: the batch is taken once more
             except Exception as error:  # a fault of ours must not stop those behind it
                 log.exception("%s-%d, offset %d", record.topic, record.partition, record.offset)
                 letters.append((record, RequestInvalid("INTERNAL", f"the request could not be read: {error!r}")))
@@ -118,17 +141,24 @@ class Intake:
                 letters.append((record, RequestInvalid("REQUEST_TOO_LARGE", message)))
                 continue
             records += made
-            self._metrics.run_accepted()
+            accepted += isinstance(facts[0], FlowRequested)
             await asyncio.sleep(0)
         for record, refused in letters:
             problems = [problem.to_json() for problem in refused.problems]
             await self._dead_letters.put(record, refused.code, refused.message, problems)
         await self._writer.put(records)
+        for _ in range(accepted):
+            self._metrics.run_accepted()
 
-    def _facts(self, record: FetchedRecord) -> list[Event]:
+    async def _facts(self, record: FetchedRecord) -> list[Event]:
         request = read_request(record.value, record.key)
         place = Coordinates(record.topic, record.partition, record.offset, record.timestamp)
-        return self._admission.facts(request, place)
+        facts = self._admission.facts(request, place)
+        if isinstance(facts[-1], PlanningFailed) and not self._looked:
+            self._looked = True  # once a batch: what it lacks may have been told of before it was sent
+            await self._admission.catalog.refresh()
+            facts = self._admission.facts(request, place)
+        return facts
 
     async def _record(self, fact: Event, trace: str, count: int) -> Record:
         encoded = encode_small(fact)

@@ -50,6 +50,10 @@ class Tracked:
     digest: str
     """Of its request."""
     trace: str
+    needed_ms: float = 0.0
+    """When the first record that a take-over would need was appended; 0: it would need none."""
+    last_ms: float = 0.0
+    """When its newest fact was appended."""
     covered: int = -1
     """Every fact up to here is in a durable snapshot; -1: there is none."""
     snapshots: list[int] = field(default_factory=list)
@@ -87,6 +91,12 @@ class Tracked:
         """Nothing of it is under way in this process, so that a snapshot holds all there is."""
         return not self.advancing and not self.later and not self.unacknowledged and not self.spoiled
 
+    def snapshotted(self, offset: int) -> None:
+        """A snapshot that covers every fact up to there is durable."""
+        self.covered = max(self.covered, offset)
+        self.snapshots.append(offset)
+        self.needed_ms = 0.0 if self.covered >= self.last and not self.later else self.last_ms
+
     def needed(self, position: int) -> int:
         """The smallest offset that a take-over would need for it."""
         if self.covered >= self.last:
@@ -106,11 +116,16 @@ class Ledger:
 
     # --- facts in -------------------------------------------------------------------------------------------------
 
-    def receive(self, event: Event, offset: int, trace: str) -> Tracked | e.ControlRefused | None:
+    def receive(
+        self, event: Event, offset: int, trace: str, appended_ms: float = 0.0
+    ) -> Tracked | e.ControlRefused | None:
         """Take in a fact: the run that is to be folded, an answer to somebody who asks in vain, or nothing."""
         met = self._receive(event, offset, trace)
         if isinstance(met, e.ControlRefused):
             self.refusals[met.id] = (offset, met)
+        elif met is not None:
+            met.last_ms = appended_ms
+            met.needed_ms = met.needed_ms or appended_ms
         return met
 
     def _receive(self, event: Event, offset: int, trace: str) -> Tracked | e.ControlRefused | None:
@@ -197,6 +212,11 @@ class Ledger:
         """The smallest offset that a take-over would have to read."""
         lowest = min((tracked.needed(self.position) for tracked in self.runs.values()), default=self.position)
         return min(lowest, min((offset for offset, _ in self.refusals.values()), default=lowest))
+
+    @property
+    def oldest_ms(self) -> float | None:
+        """When the oldest record that a live run still needs was appended; None: none is needed."""
+        return min((tracked.needed_ms for tracked in self.runs.values() if tracked.needed_ms), default=None)
 
     def mark_of(self, tracked: Tracked) -> Mark:
         """The mark of a run that has ended."""

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from functools import partial
+from typing import Any
 
 import pydantic_core
+from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from ...errors import DynamicFlowError, PlanningFailed
@@ -19,7 +22,7 @@ from ..core.commands import Plan
 from ..core.events import PlanningFailed as PlanningFailedFact
 from ..core.events import PlanPublished
 from ..metrics import Metrics
-from ..planning import failed, plan_run
+from ..planning import failed, plan_run, tenant_of
 from .broker_clock import BrokerClock
 from .catalog import Catalog
 from .dead_letter import DeadLetters
@@ -60,6 +63,10 @@ class PlannerWorker:
 
     async def start(self) -> None:
         await self._feed.start()
+
+    def reading(self) -> list[tuple[Any, set[TopicPartition]]]:
+        """The consumers, each with the partitions it takes records from."""
+        return [self._feed.reading()]
 
     async def run(self) -> None:
         """Plan until cancelled."""
@@ -107,16 +114,16 @@ class PlannerWorker:
             log.exception("planning was interrupted; it is taken up again when the partition moves")
 
     async def _answer(self, record: FetchedRecord, command: Plan, partition: int) -> None:
-        began = self._clock.now_ms()
+        began = time.monotonic()
         fact: PlanPublished | PlanningFailedFact
         try:
+            await self._catalog.refresh()  # a tool may have been told of a moment ago
             fact = await plan_run(command, self._catalog.specs, self._catalog.joins, self._clock)
         except PlanningFailed as error:
-            fact = failed(command.run_id, error, stamp(self._clock.now_ms()))
+            fact = failed(command.run_id, error, stamp(self._clock.now_ms()), tenant=tenant_of(command.request))
         published = isinstance(fact, PlanPublished)
         attempts = fact.attempts if isinstance(fact, PlanPublished) else len(fact.tried) or None
-        seconds = (self._clock.now_ms() - began) / 1000
-        self._metrics.plan_made("published" if published else "failed", seconds, attempts)
+        self._metrics.plan_made("published" if published else "failed", time.monotonic() - began, attempts)
         trace = trace_in(record.headers) or trace_of(command.run_id)
         encoded = encode_small(fact)
         headers = [*self._headers.of(fact, trace), *await self._values.store(encoded.values)]

@@ -36,6 +36,7 @@ class Reader:
                 enable_auto_commit=False,
                 isolation_level=self._isolation,
                 fetch_max_wait_ms=100,
+                retry_backoff_ms=20,  # a topic that it has not heard of is asked for twice, 100 ms apart by default
                 max_partition_fetch_bytes=8 * 1024 * 1024,
             )
             try:

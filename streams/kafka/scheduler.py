@@ -27,6 +27,7 @@ from .dead_letter import DeadLetters
 from .effects import Effects, Owned
 from .folding import Folding
 from .ledger import Ledger
+from .pace import Pace
 from .reader import Reader
 from .settings import Settings
 from .takeover import Replay, TakeOver
@@ -54,7 +55,7 @@ class Scheduler:
         self._reader = Reader(settings.connection)
         self._values = ValueStore(writer, Reader(settings.connection), settings.topics)
         self._upkeep = Upkeep(settings, writer, self._values, metrics)
-        effects = Effects(writer, self._values, settings.topics, clock, self._upkeep.maybe_mark)
+        effects = Effects(writer, self._values, settings.topics, clock, self._upkeep.maybe_mark, metrics)
         self._folding = Folding(
             writer=writer,
             values=self._values,
@@ -64,10 +65,12 @@ class Scheduler:
             dead_letters=dead_letters,
             metrics=metrics,
             lease_s=settings.lease_s,
+            end_of=self._end_of,
         )
         self.owned: dict[int, Owned] = {}
         self._consumer: Any = None
         self._looked = time.monotonic()
+        self._pace = Pace()
         self.replays: list[Replay] = []
         """What the take-overs of this process read, newest last."""
 
@@ -80,11 +83,16 @@ class Scheduler:
         self._consumer.subscribe([self._topic], listener=_Listener(self))
         await self._consumer.start()
 
+    def reading(self) -> list[tuple[Any, set[TopicPartition]]]:
+        """The consumers, each with the partitions it takes records from."""
+        return [(self._consumer, {TopicPartition(self._topic, n) for n, owned in self.owned.items() if owned.ready})]
+
     async def run(self) -> None:
         """Fold what comes until cancelled."""
         ticking = asyncio.ensure_future(self._tick_for_ever())
         try:
             while True:
+                await self._pace()
                 fetched = await self._consumer.getmany(timeout_ms=200, max_records=4000)
                 await self._still_mine()
                 for place, records in fetched.items():
@@ -170,6 +178,9 @@ class Scheduler:
             owned.ready = True
             self._consumer.resume(place)
             log.info("owns partition %d of %s: %s", partition, self._topic, taking.replay)
+
+    async def _end_of(self, partition: int) -> int:
+        return (await self._reader.bounds(self._topic, partition))[1]
 
     async def _still_mine(self) -> bool:
         """False when this process stood still for so long that others own what it held.

@@ -84,6 +84,7 @@ class Tail:
             enable_auto_commit=False,
             auto_offset_reset="latest",
             fetch_max_wait_ms=250,
+            retry_backoff_ms=20,  # a topic that it has not heard of is asked for twice, 100 ms apart by default
             max_partition_fetch_bytes=4 * 1024 * 1024,
         )
         self._consumer = consumer

@@ -169,7 +169,7 @@ class TakeOver:
 
     async def _fold(self, event: Event, record: FetchedRecord) -> None:
         trace = trace_in(record.headers) or trace_of(event.run_id)
-        met = self.ledger.receive(event, record.offset, trace)
+        met = self.ledger.receive(event, record.offset, trace, record.timestamp)
         if not isinstance(met, Tracked):
             return
         self.replay.folded += 1

@@ -64,11 +64,10 @@ class Upkeep:
 
             def written(at: int, error: Exception | None, tracked: Tracked = tracked, offset: int = offset) -> None:
                 if error is None:
-                    tracked.covered = max(tracked.covered, offset)
-                    tracked.snapshots.append(offset)
+                    tracked.snapshotted(offset)
+                    self._metrics.snapshot_written()
 
             self._writer.append(record, written)
-            self._metrics.snapshot_written()
             await asyncio.sleep(0)
 
     async def commit(self, consumer: Any, partitions: Iterable[Owned], *, force: bool = False) -> bool:

@@ -1,4 +1,7 @@
-"""How a worker stands: once a second for Prometheus, and for /readyz whenever it is asked. It looks on: nothing depends on it."""
+"""How a worker stands: once a second for Prometheus, and for /readyz whenever it is asked.
+
+It looks on: nothing depends on it.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +116,7 @@ class Watch:
                 ends = {place: consumer.highwater(place) for place in told if place not in late}
                 if late:
                     ends |= await consumer.end_offsets(late)
-                lag = sum([max(0, end - await consumer.position(place)) for place, end in ends.items()])
+                lag: int = sum([max(0, end - await consumer.position(place)) for place, end in ends.items()])
         except (KafkaError, TimeoutError, AssertionError):  # no broker, or the partitions are just going elsewhere
             return None
         if ends:

@@ -8,7 +8,6 @@ on topics, are added to the application.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
@@ -41,6 +40,8 @@ from .watch import Watch
 from .writer import Writer
 
 log = logging.getLogger(__name__)
+FRAME_LOG: Final = logging.getLogger("faust.app")
+"""What services say of their own starting and stopping."""
 
 RESTART_S: Final = 1.0
 """Before a role that failed is started again."""
@@ -112,6 +113,8 @@ class Parts:
 class Role(Service):
     """Keeps one role running: what fails is told, and started again from what the log says."""
 
+    logger = FRAME_LOG
+
     def __init__(self, app: Any, name: str, parts: Parts, *, hand_on: Any = None) -> None:
         super().__init__()
         self.app, self.name, self._parts, self._hand_on = app, name, parts, hand_on
@@ -171,6 +174,7 @@ class Role(Service):
         role, running = self._role, self._running
         if role is None:
             return
+        PART.set(self.name)
         try:
             await role.drain()
         except Exception:
@@ -193,6 +197,8 @@ def _sentence(error: BaseException) -> str:
 
 class Worker(Service):
     """All roles of a process, in the order of the data: who gives is stopped before who takes."""
+
+    logger = FRAME_LOG
 
     def __init__(self, app: Any, parts: Parts, channel: Any) -> None:
         super().__init__()
@@ -236,8 +242,11 @@ class Worker(Service):
     async def on_stop(self) -> None:
         self._parts.ready.clear()
         self._parts.watch.stands("the worker is leaving")
-        for role in reversed(self._services):
-            await role.stop()
+        stopping = {role.name: role for role in self._services}
+        for name in ("intake", "scheduler"):
+            if name in stopping:
+                await stopping.pop(name).stop()
+        await asyncio.gather(*(role.stop() for role in stopping.values()))  # each may take drain_s
         await self._parts.end()
         self._close_what_faust_leaves()
 
@@ -248,7 +257,9 @@ class Worker(Service):
             thread.thread_loop.close()
 
 
-class _App(faust.App):  # type: ignore[misc]
+class _App(faust.App):
+    logger = FRAME_LOG
+
     def _create_directories(self) -> None:
         """Nothing is kept on this disk; Faust would make a folder for its tables where the process was started."""
 

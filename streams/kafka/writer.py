@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
 from aiokafka import AIOKafkaProducer
 from aiokafka import errors as kafka_errors
+from aiokafka.protocol.metadata import MetadataRequest
 
 from .broker_clock import BrokerClock
 from .connection import Connection
@@ -27,6 +29,9 @@ Acknowledged: TypeAlias = "Callable[[int, Exception | None], None]"
 
 BATCH_BYTES: Final = 960_000
 """Of one batch; the brokers' bound for a batch is 1 048 588."""
+
+LINGER_S: Final = 0.003
+"""Between two rounds of batches: a broker spends more on a request than on the records in it."""
 PAUSE_S: Final = 0.2
 """Between two tries while no broker answers."""
 NEVER: Final = (
@@ -53,12 +58,21 @@ class Lane:
 class Writer:
     """The producer of one process. Lives on one event loop."""
 
-    def __init__(self, connection: Connection, clock: BrokerClock, client_id: str = "dynamicflow") -> None:
-        self._connection, self._clock, self._client_id = connection, clock, client_id
+    def __init__(
+        self,
+        connection: Connection,
+        clock: BrokerClock,
+        client_id: str = "dynamicflow",
+        told: Callable[[int, float], None] | None = None,
+    ) -> None:
+        """``told`` hears of every batch that is acknowledged: (records, seconds)."""
+        self._connection, self._clock, self._client_id, self._told = connection, clock, client_id, told
         self._producer: Any = None
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._rebuilding = asyncio.Lock()
         self._stopped = False
+        self._flushing = False
+        self._flushed = 0.0
         self.unacknowledged = 0
         self._less = asyncio.Event()
 
@@ -68,10 +82,10 @@ class Writer:
 
     async def stop(self, seconds: float = 5.0) -> None:
         """Wait for what is on its way, at most ``seconds``, and let go."""
-        tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
+        if self._producer is not None:
+            await self.flush(seconds)
         self._stopped = True
+        tasks = [lane.task for lane in self._lanes.values() if lane.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -93,8 +107,22 @@ class Writer:
             await self._less.wait()
 
     async def partitions(self, topic: str) -> int:
-        """How many partitions a topic has. Waits for the brokers' metadata."""
-        return len(await self._producer.partitions_for(topic))
+        """How many partitions a topic has; asked until a broker answers. Raises UnknownTopicOrPartitionError.
+
+        aiokafka's own ``partitions_for`` asks 40 s for a topic that is not there, and complains of it ever after.
+        """
+        known = self._producer.client.cluster.partitions_for_topic(topic)
+        while not known:
+            client, found = self._producer.client, None
+            with contextlib.suppress(kafka_errors.KafkaError):
+                wanted = MetadataRequest([topic], allow_auto_topic_creation=False)
+                found = (await client.send(client.get_random_node(), wanted)).to_object()["topics"][0]
+            if found is not None and not found["error_code"]:
+                return len(found["partitions"])
+            if found is not None and found["error_code"] == kafka_errors.UnknownTopicOrPartitionError.errno:
+                raise kafka_errors.UnknownTopicOrPartitionError(topic)
+            await asyncio.sleep(PAUSE_S)
+        return len(known)
 
     def append(self, record: Record, acknowledged: Acknowledged | None = None) -> None:
         """Queue a record and return at once; ``acknowledged`` is called on the loop."""
@@ -104,8 +132,26 @@ class Writer:
             lane = self._lanes[key] = Lane(*key)
         lane.waiting.append((record, acknowledged))
         self.unacknowledged += 1
-        if lane.task is None:
-            lane.task = asyncio.get_running_loop().create_task(self._send(lane))
+        if lane.task is None and not self._flushing:
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """At once when nothing was sent lately; else what comes within the next two milliseconds goes together."""
+        self._flushing = True
+        loop = asyncio.get_running_loop()
+        wait = self._flushed + LINGER_S - loop.time()
+        if wait <= 0:
+            loop.call_soon(self._flush)
+        else:
+            loop.call_later(wait, self._flush)
+
+    def _flush(self) -> None:
+        self._flushing = False
+        loop = asyncio.get_running_loop()
+        self._flushed = loop.time()
+        for lane in self._lanes.values():
+            if lane.waiting and lane.task is None and not self._stopped:
+                lane.task = loop.create_task(self._send(lane))
 
     async def put(self, records: Iterable[Record]) -> list[int]:
         """Append all of them; their offsets once every one is acknowledged. Raises the first permanent refusal."""
@@ -120,12 +166,15 @@ class Writer:
     # --- one lane -------------------------------------------------------------------------------------------------
 
     async def _send(self, lane: Lane) -> None:
-        while lane.waiting and not self._stopped:
+        try:
             await self._send_batch(lane)
-        lane.task = None
+        finally:
+            lane.task = None
+            if lane.waiting and not self._flushing and not self._stopped:
+                self._flush_soon()
 
     async def _send_batch(self, lane: Lane) -> None:
-        producer = self._producer
+        producer, began = self._producer, time.perf_counter()
         batch = producer.create_batch()
         count = 0
         for record, _ in lane.waiting:
@@ -143,6 +192,8 @@ class Writer:
         except Exception as error:
             await self._again(producer, error, lane)
             return
+        if self._told is not None:
+            self._told(count, time.perf_counter() - began)
         if sent.timestamp_type == 1:
             self._clock.heard(sent.timestamp)
         self._acknowledge(lane, count, sent.offset)
