@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from .streams.core.events import Event
     from .streams.embedded.engine import Engine
     from .streams.embedded.run import Run
+    from .streams.kafka.engine import KafkaEngine
     from .tools.context import NetworkError, RateLimitError, ToolCancelled, ToolContext, ToolFailed, ToolTimeout
     from .tools.decorate import create_tool, tool
     from .tools.joins import Join, ToolJoin
@@ -62,6 +63,7 @@ _HOMES: Final = {
     "streams.core.events": ("Event",),
     "streams.embedded.engine": ("Engine",),
     "streams.embedded.run": ("Run",),
+    "streams.kafka.engine": ("KafkaEngine",),
     "tools.context": ("NetworkError", "RateLimitError", "ToolCancelled", "ToolContext", "ToolFailed", "ToolTimeout"),
     "tools.decorate": ("create_tool", "tool"),
     "tools.joins": ("Join", "ToolJoin"),
@@ -87,6 +89,7 @@ __all__ = [
     "InvalidJson",
     "Join",
     "JournalError",
+    "KafkaEngine",
     "LoadedTools",
     "NetworkError",
     "Options",

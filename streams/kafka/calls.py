@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, TypeAlias
 
 from ...tools.call import CallError, CallResult, check_output, describe_exception
@@ -21,7 +22,7 @@ from ...tools.entry import Call, Delivered
 from ...tools.host import ToolHost
 from ...tools.joins import Join
 from ...tools.spec import Tool
-from ...values import Json, stamp, time_ms
+from ...values import Json, stamp
 from ..core.events import Event, ToolLost, ToolRefused, ToolStart, envelope, event_id
 from ..executor import inputs_digest, outcome, prepare
 from ..metrics import Metrics, outcome_of
@@ -64,6 +65,14 @@ class Running:
         return step.run_id, step.node_id, step.item
 
 
+def _seconds(since: str, until_ms: float) -> float | None:
+    """From a time of ours to another, never below 0; None when it is none: work records may come from anybody."""
+    try:
+        return max(0.0, until_ms / 1000 - datetime.fromisoformat(since).timestamp())
+    except ValueError:
+        return None
+
+
 class Calls:
     """The calls of one executor, and the tool host that runs them. Lives on one event loop."""
 
@@ -91,6 +100,12 @@ class Calls:
         self._host.start()
 
     # --- towards the tool -----------------------------------------------------------------------------------------
+
+    def fits(self, work: Work, tool: Tool) -> bool:
+        """The tool is the one the plan was checked with, or has changed so that it still takes these inputs."""
+        if work.schema_digest in ("", tool.spec.digest):
+            return True
+        return not isinstance(prepare(work.step, tool.spec, self._joins), CallError)
 
     def prepare(self, running: Running) -> bool:
         """Work out what the tool is called with; False when it cannot be called, which is then its outcome."""
@@ -231,7 +246,7 @@ class Calls:
         step, result = running.work.step, running.result
         if running.called:
             told = outcome_of(None if isinstance(result, CallResult) or result is None else result.code)
-            queued = max(0.0, now - running.elapsed_ms - time_ms(running.work.ready_at)) / 1000
+            queued = _seconds(running.work.ready_at, now - running.elapsed_ms)
             self._metrics.step_ended(step.tool_id, "tool", told, running.elapsed_ms / 1000, queued)
         else:
             self._metrics.step_ended(step.tool_id, "tool", "refused", 0.0)
@@ -269,8 +284,8 @@ class Calls:
             self._host.cancel(running)
             running.finished()
             self.room.set()
-            since_ready = max(0.0, self._clock.now_ms() - time_ms(running.work.ready_at)) / 1000
-            self._metrics.step_ended(running.work.step.tool_id, "tool", "cancelled", since_ready)
+            waited = _seconds(running.work.ready_at, self._clock.now_ms()) or 0.0
+            self._metrics.step_ended(running.work.step.tool_id, "tool", "cancelled", waited)
 
     async def idle(self, seconds: float) -> None:
         """Wait until nothing runs, at most so long."""

@@ -150,8 +150,8 @@ class Executor:
         step = work.step
         trace = trace_in(record.headers) or trace_of(step.run_id)
         tool = self._registry.get(step.tool_id)
-        if tool is None or (work.schema_digest and tool.spec.digest != work.schema_digest):
-            why = "is not loaded here" if tool is None else "has other schemas here than the plan was checked with"
+        if tool is None or not self.calls.fits(work, tool):
+            why = "is not loaded here" if tool is None else "has changed here so that these inputs no longer fit"
             refusal = self.calls.refusal(work, f"tool {step.tool_id} {why}; start a worker that has it, then resume")
             self._send(work.log_partition, refusal, trace, finished)
             return

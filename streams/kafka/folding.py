@@ -1,7 +1,7 @@
 """Folding what comes: a record of the log is a fact for a run of the ledger, what follows from it is carried out.
 
-A run whose fact has a long consequence is worked off in a task of its own, a slice at a time, so that the others and the
-heartbeats go on. Timers and leases that come due become facts here too.
+A run whose fact has a long consequence is worked off in a task of its own, a slice at a time, so that the others and
+the heartbeats go on. Timers and leases that come due become facts here too.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-
 ROUND_S: Final = 0.003
 """A request costs a broker and its client a tenth of a millisecond each, a record in it a hundredth of that: under
 load, rounds of some milliseconds serve more steps. One step alone takes longer than a round and waits for none."""
