@@ -18,7 +18,6 @@ from ...tools.joins import Join
 from ...tools.registry import ToolRegistry
 from ...tools.spec import ToolSpec
 from ...values import Json, NotJson, encode
-from .broker_clock import BrokerClock
 from .reader import FetchedRecord, Reader
 from .records import Record, decode_record
 from .settings import Settings
@@ -69,8 +68,8 @@ class Catalog:
     def joins(self) -> tuple[Join, ...]:
         return tuple({**self._joins, **self._own.joins}.values())
 
-    async def publish(self, writer: Writer, clock: BrokerClock) -> None:
-        """Tell the others what is loaded here. The acknowledgement also tells the time."""
+    async def publish(self, writer: Writer) -> None:
+        """Tell the others what is loaded here."""
         records = [
             Record(self._topic, 0, f"tool/{spec.id}".encode(), encode(spec.to_json()))
             for spec in self._own.specs.values()

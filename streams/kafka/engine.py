@@ -10,6 +10,7 @@ Workers do the work (`dynamicflow worker`); this publishes requests and reads lo
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
@@ -92,6 +93,7 @@ class KafkaEngine:
         return cls(chosen, Topics(prefix), tools=tools, joins=joins, model=model)
 
     async def __aenter__(self) -> Self:
+        self.clock.heard(time.time() * 1000)  # nothing here is due: until a broker tells another time, ours will do
         self._counts[self._topics.events] = await require_topics(self._connection, self._topics)
         try:
             await self._writer.start()

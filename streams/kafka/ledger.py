@@ -218,10 +218,18 @@ class Ledger:
         """When the oldest record that a live run still needs was appended; None: none is needed."""
         return min((tracked.needed_ms for tracked in self.runs.values() if tracked.needed_ms), default=None)
 
-    def mark_of(self, tracked: Tracked) -> Mark:
+    def mark_of(self, tracked: Tracked, now_ms: float) -> Mark:
         """The mark of a run that has ended."""
         status = tracked.state.end or "failed"
-        return Mark(tracked.run_id, status, tracked.first, tracked.completed_at, tracked.digest)
+        return Mark(tracked.run_id, status, tracked.first, tracked.completed_at, tracked.digest, now_ms)
+
+    def forget(self, before_ms: float) -> None:
+        """Drop marks whose window is over. They stand in the order they were appended."""
+        while self.done:
+            oldest = next(iter(self.done.values()))
+            if oldest.at_ms >= before_ms:
+                return
+            del self.done[oldest.run_id]
 
     def put_aside(self, mark: Mark) -> None:
         """The mark is durable: nothing else of the run is needed."""

@@ -256,6 +256,8 @@ class Mark:
     """Offsets in its partition of ``flow-events``, both of the run."""
     digest: str
     """Of its request: the same start again is a repeat, another one is refused."""
+    at_ms: float = 0.0
+    """When it was appended; the record itself tells."""
 
     def encode(self) -> bytes:
         return _TO_JSON(
@@ -269,9 +271,9 @@ class Mark:
         )
 
     @classmethod
-    def decode(cls, value: bytes) -> Mark:
+    def decode(cls, value: bytes, at_ms: float = 0.0) -> Mark:
         made = decode_record(value)
-        return cls(made["runId"], made["status"], made["first"], made["last"], made["requestDigest"])
+        return cls(made["runId"], made["status"], made["first"], made["last"], made["requestDigest"], at_ms)
 
 
 def snapshot_key(run_id: str, offset: int) -> bytes:

@@ -54,7 +54,7 @@ class Scheduler:
         self._topic = settings.topics.events
         self._reader = Reader(settings.connection)
         self._values = ValueStore(writer, Reader(settings.connection), settings.topics)
-        self._upkeep = Upkeep(settings, writer, self._values, metrics)
+        self._upkeep = Upkeep(settings, writer, self._values, clock, metrics)
         effects = Effects(writer, self._values, settings.topics, clock, self._upkeep.maybe_mark, metrics)
         self._folding = Folding(
             writer=writer,

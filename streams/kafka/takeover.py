@@ -92,7 +92,7 @@ class TakeOver:
         async for batch in self._reader.read(self._topics.done, self._partition, first, end):
             for record in batch:
                 try:
-                    mark = Mark.decode(record.value)
+                    mark = Mark.decode(record.value, record.timestamp)
                 except (NotJson, KeyError, TypeError) as error:
                     log.warning("%s-%d, offset %d is no mark: %r", record.topic, record.partition, record.offset, error)
                     continue

@@ -15,6 +15,7 @@ from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
 from ..metrics import Metrics
+from .broker_clock import BrokerClock
 from .effects import Owned
 from .ledger import Tracked
 from .records import Record, snapshot_key
@@ -29,8 +30,11 @@ log = logging.getLogger(__name__)
 class Upkeep:
     """Marks, snapshots and commits of the partitions that a scheduler owns."""
 
-    def __init__(self, settings: Settings, writer: Writer, values: ValueStore, metrics: Metrics) -> None:
+    def __init__(
+        self, settings: Settings, writer: Writer, values: ValueStore, clock: BrokerClock, metrics: Metrics
+    ) -> None:
         self._settings, self._writer, self._values, self._metrics = settings, writer, values, metrics
+        self._clock = clock
         self._topics = settings.topics
 
     def maybe_mark(self, owned: Owned, tracked: Tracked) -> None:
@@ -38,7 +42,7 @@ class Upkeep:
         if not tracked.published or tracked.completed_at < 0 or tracked.marking:
             return
         tracked.marking = True
-        mark = owned.ledger.mark_of(tracked)
+        mark = owned.ledger.mark_of(tracked, self._clock.now_ms())
 
         def marked(offset: int, error: Exception | None) -> None:
             owned.ledger.put_aside(mark)
@@ -51,11 +55,11 @@ class Upkeep:
         self._writer.append(Record(self._topics.done, owned.ledger.partition, key, mark.encode()), marked)
 
     async def snapshot(self, owned: Owned) -> None:
-        """Snapshot the runs that hold the low-water mark back too far."""
-        ledger = owned.ledger
+        """Snapshot the runs that hold the low-water mark back too far, by records or by time; forget old marks."""
+        ledger, now = owned.ledger, self._clock.now_ms()
+        ledger.forget(now - self._settings.window_s * 1000)
         for tracked in list(ledger.runs.values()):
-            behind = ledger.position - tracked.needed(ledger.position)
-            if behind <= self._settings.snapshot_records or not tracked.quiet or tracked.state.end is not None:
+            if not self._holds_back(tracked, ledger.position, now) or not tracked.quiet:
                 continue
             offset = ledger.position - 1
             record = await write_snapshot(tracked, offset, ledger.partition, self._topics, self._values)
@@ -69,6 +73,13 @@ class Upkeep:
 
             self._writer.append(record, written)
             await asyncio.sleep(0)
+
+    def _holds_back(self, tracked: Tracked, position: int, now_ms: float) -> bool:
+        behind = position - tracked.needed(position)
+        if behind <= 0 or tracked.state.end is not None:
+            return False
+        age_ms = now_ms - tracked.needed_ms if tracked.needed_ms else 0.0
+        return behind > self._settings.snapshot_records or age_ms > self._settings.snapshot_age_s * 1000
 
     async def commit(self, consumer: Any, partitions: Iterable[Owned], *, force: bool = False) -> bool:
         """Commit the low-water marks; False when the brokers refuse: the partitions belong to others."""

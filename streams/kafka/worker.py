@@ -23,6 +23,7 @@ from mode import Service
 from ...errors import BrokerError, DynamicFlowError
 from ...tools.joins import Join
 from ...tools.registry import ToolRegistry
+from ...values import encode
 from ..metrics import NO_METRICS, Metrics
 from ..monitoring import Pulse
 from .admission import Admission
@@ -33,6 +34,7 @@ from .executor import Executor
 from .intake import Intake
 from .planner_worker import PlannerWorker
 from .reader import FetchedRecord, Reader
+from .records import Record
 from .scheduler import Scheduler
 from .settings import Settings
 from .values import ValueStore
@@ -78,7 +80,14 @@ class Parts:
         self.catalog = Catalog(settings, Reader(settings.connection), self.registry)
         await self.catalog.start()
         if "executor" in settings.roles:
-            await self.catalog.publish(self.writer, self.clock)
+            await self.catalog.publish(self.writer)
+        await self._learn_the_time()
+
+    async def _learn_the_time(self) -> None:
+        """An acknowledgement tells it. What is read is as old as it is: after a quiet night no timer would be due."""
+        if self.writer is not None:
+            made = encode({"type": "worker-up", "roles": list(self.settings.roles)})
+            await self.writer.put([Record(self.settings.topics.control, 0, b"worker-up", made)])
 
     def make(self, role: str) -> Any:
         """A role, not started."""
