@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test faults lint format schemas bench bench-kafka clean
+.PHONY: help demo demo-kafka test faults lint format schemas bench bench-kafka clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -20,11 +20,14 @@ $(STAMP): pyproject.toml constraints.txt
 demo: $(STAMP) ## Show the main job: a prompt becomes a plan, runs, and is rebuilt from its log (makes its own environment)
 	@$(BIN)/dynamicflow demo
 
+demo-kafka: $(STAMP) ## Show the same on a real Kafka, without Docker: two workers, one killed in the middle (Java and Maven, or DYNAMICFLOW_BOOTSTRAP)
+	@$(BIN)/python -m examples.kafka.demo
+
 test: $(STAMP) ## Run every test
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 faults: $(STAMP) ## Kill, freeze and cut off real Kafka workers and brokers, half an hour (FAULTS_SEED=N makes a failure again)
-	$(BIN)/python -m pytest tests/faults_kafka -m faults -rP --durations=0
+	$(BIN)/python -m pytest tests/faults_kafka -m faults -rP --show-capture=stdout --durations=0
 
 lint: $(STAMP) ## Check format, style and types
 	$(BIN)/ruff format --check .

@@ -104,6 +104,7 @@ def outcome(
     ended_at: str,
     execution_ms: float,
     plan_hash: str | None,
+    tenant: str | None = None,
     warnings: tuple[str, ...] = (),
 ) -> ToolOutput | ToolError:
     """The fact of what came of a step."""
@@ -116,6 +117,7 @@ def outcome(
         "attempt": step.attempt,
         "delivery": step.delivery,
         "causation_id": step.causation_id,
+        "tenant": tenant,
         "tool_id": step.tool_id,
         "inputs_digest": digest,
         "started_at": started_at,

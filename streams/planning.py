@@ -50,6 +50,13 @@ def labels_of(given: Mapping[str, str]) -> dict[str, Json]:
     return labels
 
 
+def tenant_of(request: Mapping[str, Json]) -> str | None:
+    """Whose run a request asks for: its label ``tenant``. It stands in every event that follows from the request."""
+    labels = request.get("labels")
+    tenant = labels.get("tenant") if isinstance(labels, dict) else None
+    return tenant if isinstance(tenant, str) else None
+
+
 def text_of(name: str, given: object) -> str:
     """A text that a record can hold. Raises UsageError."""
     try:
@@ -125,6 +132,7 @@ def published(
     plan: Accepted,
     at: str,
     *,
+    tenant: str | None = None,
     source: str = "given",
     model: str | None = None,
     usage: dict[str, Json] | None = None,
@@ -134,10 +142,12 @@ def published(
     """The fact that a run's plan is this one, with all that the fold must know of the tools it uses."""
     how = {"source": source, "model": model, "usage": usage, "attempts": attempts, "execution_time": execution_ms}
     place = envelope(event_id(run_id, None, None, None, "plan-published", 0), run_id, at)
-    return e.PlanPublished.trusted({**place, **plan.fields, **how})
+    return e.PlanPublished.trusted({**place, "tenant": tenant, **plan.fields, **how})
 
 
-def failed(run_id: str, error: PlanningFailed | DynamicFlowError, at: str) -> e.PlanningFailed:
+def failed(
+    run_id: str, error: PlanningFailed | DynamicFlowError, at: str, *, tenant: str | None = None
+) -> e.PlanningFailed:
     """The fact that no valid plan came of a request."""
     extra: dict[str, Any] = {
         name: list(getattr(error, name, ())) for name in ("questions", "tried") if getattr(error, name, ())
@@ -147,6 +157,7 @@ def failed(run_id: str, error: PlanningFailed | DynamicFlowError, at: str) -> e.
         code=error.code,
         message=error.message,
         problems=[problem.to_json() for problem in error.problems],
+        tenant=tenant,
         **extra,
     )
 
@@ -173,11 +184,12 @@ async def plan_run(
     refused = plan.refusal(request.get("input"), options)
     at = stamp(clock.now_ms())
     if refused is not None:
-        return failed(command.run_id, refused, at)
+        return failed(command.run_id, refused, at, tenant=tenant_of(request))
     return published(
         command.run_id,
         plan,
         at,
+        tenant=tenant_of(request),
         source=planned.source,
         model=planned.model,
         usage=dict(planned.usage) if planned.usage else None,

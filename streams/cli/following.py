@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from ...errors import RunNotFound
 from ...values import Json, stamp
@@ -14,14 +16,20 @@ from ..core.events import Event
 from ..core.fold import needs
 from ..core.result import needs_someone, run_error, standing_record
 from ..core.state import ENDED, RunState
-from ..embedded.journal import Log
 from ..embedded.owner import owner_of
 from ..embedded.reader import SqliteReader
-from ..replay import event_at
+from ..replay import RunLog, event_at
 
 WAITING = frozenset({"suspended", "paused", "parked"})
 _OWNER_SECONDS = 1.0
 """How often a follower looks whether anybody drives the run."""
+
+
+class Readable(RunLog, Protocol):
+    """The log of a run that may be growing."""
+
+    def read(self, run_id: str, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """(position, record) with ``position > after``, ascending; the first position is above 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +46,7 @@ class Seen:
 class Follower:
     """A reader's place in a run's log, and the fold of what it has read so far."""
 
-    def __init__(self, log: Log, run_id: str) -> None:
+    def __init__(self, log: Readable, run_id: str) -> None:
         self.run_id = run_id
         self._log, self._deriver, self._position, self._number = log, Deriver(run_id), 0, 0
         self.completed = False
@@ -81,29 +89,29 @@ class Watch:
     """Follows a run in a file that another process may be driving."""
 
     def __init__(self, path: str | os.PathLike[str], run_id: str, *, max_wait: float | None = None) -> None:
-        self.reader = SqliteReader.open(path)
+        self.log = SqliteReader.open(path)
         self.path, self.run_id = path, run_id
         self._max_wait = max_wait
         self._next_look = 0.0
-        if self.reader.run(run_id) is None:
-            self.reader.close()
+        if self.log.run(run_id) is None:
+            self.log.close()
             raise no_run(path, run_id)
-        self.follower = Follower(self.reader, run_id)
+        self.follower = Follower(self.log, run_id)
 
     def __enter__(self) -> Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.reader.close()
+        self.log.close()
 
     def wait(self, seconds: float) -> None:
         """Until something was committed, at most ``seconds``."""
-        self.reader.wait_for_change(seconds)
+        self.log.wait_for_change(seconds)
 
     def halted(self) -> dict[str, Json] | None:
         """How the run stands, if there is nothing to wait for: it ended, needs somebody, or nobody drives it."""
         follower = self.follower
-        row = self.reader.run(self.run_id)
+        row = self.log.run(self.run_id)
         if follower.completed or (row is not None and row.status in ENDED and follower.state.result is not None):
             return standing(follower)
         if row is not None and row.status == "parked":
@@ -112,12 +120,19 @@ class Watch:
             return standing(follower)
         return self._left_alone()
 
+    def standing(self) -> dict[str, Json]:
+        """How the run ended or stands, as far as the follower has read."""
+        row = self.log.run(self.run_id)
+        parked = row is not None and row.status == "parked"
+        why = f"the process that had it could not go on; {go_on(self.path, self.run_id)}" if parked else None
+        return standing(self.follower, parked=why)
+
     def _left_alone(self) -> dict[str, Json] | None:
         now = time.monotonic()
         if now < self._next_look:
             return None
         self._next_look = now + _OWNER_SECONDS
-        if owner_of(self.path) is not None or self.reader.count(self.run_id) > self.follower.records:
+        if owner_of(self.path) is not None or self.log.count(self.run_id) > self.follower.records:
             return None
         record = standing(self.follower)
         record["error"] = run_error("NOT_DRIVEN", f"no process drives this run now; {go_on(self.path, self.run_id)}")

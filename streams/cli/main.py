@@ -5,12 +5,32 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from . import stdout
-from .defaults import DB
+from .arguments import (
+    Bootstrap,
+    Cluster,
+    Db,
+    Input,
+    Json,
+    Labels,
+    MaxWait,
+    Model,
+    Option,
+    Options,
+    Partitions,
+    PlanFile,
+    Prefix,
+    Prompt,
+    Queues,
+    Tools,
+    TopicPrefix,
+)
+from .recorded import COMMANDS
+from .worker import worker
 
 app = typer.Typer(
     help="A prompt becomes a plan you can read and bound; the plan runs, and its run can be rebuilt from its log.",
@@ -24,49 +44,6 @@ app = typer.Typer(
         "3 waits for a person or a time; 4 journal, broker or endpoint unusable; 130 interrupted."
     ),
 )
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
-Db = Annotated[str, typer.Option("--db", envvar="DYNAMICFLOW_DB", metavar="FILE", help="The journal of the runs.")]
-MaybeDb = Annotated[
-    str | None,
-    typer.Option(
-        "--db",
-        envvar="DYNAMICFLOW_DB",
-        metavar="FILE",
-        help=f"Record the run in this journal. Absent: in memory, or in {DB} when --run-id is given.",
-    ),
-]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run id; `dynamicflow runs` lists them.")]
-Prompt = Annotated[str | None, typer.Option("--prompt", "-p", metavar="TEXT", help="What is to be done.")]
-PlanFile = Annotated[str | None, typer.Option("--plan", metavar="FILE", help="A plan to run; - is standard input.")]
-Tools = Annotated[
-    list[str] | None,
-    typer.Option("--tools", "-t", metavar="FILE.py", help="A Python file with tools and joins; may come often."),
-]
-Model = Annotated[str | None, typer.Option("--model", "-m", help="The planner's model; `offline` asks for none.")]
-Options = Annotated[
-    str | None, typer.Option("--options", metavar="JSON|@FILE", help="Options of the request; durations in ms.")
-]
-Option = Annotated[
-    list[str] | None,
-    typer.Option("--option", "-o", metavar="NAME=VALUE", help="One option, as in planning.retry.maxAttempts=1."),
-]
-By = Annotated[str, typer.Option("--by", help="Who asks; kept in the log.")]
-Reason = Annotated[str, typer.Option("--reason", help="Why; kept in the log.")]
-Bootstrap = Annotated[
-    str | None,
-    typer.Option("--bootstrap", envvar="DYNAMICFLOW_BOOTSTRAP", metavar="HOST:PORT", help="The Kafka brokers."),
-]
-Prefix = Annotated[
-    str, typer.Option("--prefix", envvar="DYNAMICFLOW_TOPIC_PREFIX", help="Stands before every topic's name.")
-]
-Queues = Annotated[
-    list[str] | None, typer.Option("--queue", metavar="NAME", help="A queue beside `default`; may come often.")
-]
-Partitions = Annotated[
-    int | None,
-    typer.Option("--partitions", min=1, envvar="DYNAMICFLOW_PARTITIONS", help="Of the log; fixed for its life."),
-]
 
 
 def _version(asked: bool) -> None:
@@ -95,32 +72,32 @@ def run(
     prompt: Prompt = None,
     plan: PlanFile = None,
     tools: Tools = None,
-    input: Annotated[
-        str | None,
-        typer.Option("--input", "-i", metavar="JSON|@FILE", help="The run's input; @- is standard input."),
-    ] = None,
-    db: MaybeDb = None,
+    input: Input = None,
+    db: Db = None,
+    bootstrap: Cluster = None,
+    prefix: TopicPrefix = None,
     run_id: Annotated[
         str | None, typer.Option("--run-id", help="Names the run; the same command again goes on with it.")
     ] = None,
     model: Model = None,
     options: Options = None,
     option: Option = None,
-    label: Annotated[
-        list[str] | None, typer.Option("--label", metavar="NAME=TEXT", help="Kept with the run; may come often.")
-    ] = None,
-    max_wait: Annotated[
-        float, typer.Option("--max-wait", min=0, metavar="SECONDS", help="Leave when a wait is longer than this.")
-    ] = 60.0,
+    label: Labels = None,
+    max_wait: MaxWait = 60.0,
     json: Json = False,
 ) -> int:
     """Run a prompt or a plan and print how it ended.
 
-    With --db the run is recorded; --run-id alone goes on with a run that is there. Without both it runs in memory.
+    With --db it is recorded there, with --bootstrap the workers of that cluster run it; --run-id alone goes on with a
+    run that is there. Without any of them, and none in the environment, it runs in memory.
     """
+    from .places import Where
     from .running import Request, run_command
 
-    asked = Request(prompt, plan, tools or [], input, db, run_id, model, options, option or [], label or [], max_wait)
+    where = Where.of(db, bootstrap, prefix)
+    asked = Request(
+        prompt, plan, tools or [], input, where, run_id, model, options, option or [], label or [], max_wait
+    )
     return run_command(asked, json_out=json)
 
 
@@ -159,95 +136,67 @@ def check(
     return check_command(plan, tools or [], options, option or [], mermaid=mermaid, json_out=json)
 
 
+for _command in COMMANDS:
+    app.command()(_command)
+
+
 @app.command()
-def runs(
-    db: Db = DB,
-    status: Annotated[list[str] | None, typer.Option("--status", help="Only these; may come often.")] = None,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="At most so many, newest first.")] = 50,
+def publish(
+    prompt: Prompt = None,
+    plan: PlanFile = None,
+    plan_name: Annotated[
+        str | None, typer.Option("--plan-name", metavar="NAME", help="A plan that was registered by this name.")
+    ] = None,
+    request: Annotated[
+        str | None, typer.Option("--request", metavar="JSON|@FILE", help="A whole request, start or control, as it is.")
+    ] = None,
+    tools: Tools = None,
+    input: Input = None,
+    run_id: Annotated[
+        str | None, typer.Option("--run-id", help="Names the run: sent twice, it is one. Absent: a new one.")
+    ] = None,
+    model: Model = None,
+    options: Options = None,
+    option: Option = None,
+    label: Labels = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Wait as `run` does, and print how it ended.")] = False,
+    max_wait: MaxWait = 60.0,
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = "",
     json: Json = False,
 ) -> int:
-    """List the runs of a journal, newest first."""
-    from .reading import runs_command
+    """Put a request into the topic of a cluster, and print its run's id. It is checked first, as its workers would."""
+    from .publishing import Order, publish_command
 
-    return runs_command(db, status or [], limit, json_out=json)
-
-
-@app.command()
-def show(run: RunId, db: Db = DB, json: Json = False) -> int:
-    """Show how a run stands or ended: its result record."""
-    from .reading import show_command
-
-    return show_command(db, run, json_out=json)
-
-
-@app.command()
-def events(
-    run: RunId,
-    db: Db = DB,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Wait for more until the run has ended.")] = False,
-    after: Annotated[int, typer.Option("--after", min=0, help="Leave out the first N records.")] = 0,
-    raw: Annotated[bool, typer.Option("--raw", help="Only what the log holds, nothing derived from it.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON document a line.")] = False,
-) -> int:
-    """Print a run's events in the order of its log."""
-    from .reading import events_command
-
-    return events_command(db, run, follow=follow, after=after, raw=raw, json_out=json)
+    order = Order(
+        prompt=prompt,
+        plan=plan,
+        plan_name=plan_name,
+        request=request,
+        tools=tools or [],
+        input=input,
+        run_id=run_id,
+        model=model,
+        options=options,
+        option=option or [],
+        label=label or [],
+    )
+    return publish_command(order, bootstrap, prefix, max_wait=max_wait if wait else None, json_out=json)
 
 
 @app.command()
-def watch(run: RunId, db: Db = DB, json: Json = False) -> int:
-    """Follow a run that another process drives, until it has ended or waits for somebody."""
-    from .reading import watch_command
-
-    return watch_command(db, run, json_out=json)
-
-
-@app.command()
-def rebuild(
-    run: RunId,
-    db: Db = DB,
-    at: Annotated[int | None, typer.Option("--at", min=0, metavar="N", help="From the first N records only.")] = None,
-    verify: Annotated[
-        bool, typer.Option("--verify", help="Recompute every announcement and compare it with the log.")
-    ] = False,
+def register(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What requests call the plan.")],
+    plan: Annotated[str, typer.Argument(metavar="PLAN", help="A plan file; - is standard input.")],
+    tools: Tools = None,
+    bootstrap: Bootstrap = None,
+    prefix: Prefix = "",
     json: Json = False,
 ) -> int:
-    """Rebuild a run's state from its log. No tool, model or clock takes part."""
-    from .reading import rebuild_command
+    """Keep a plan in a cluster under a name, for requests. The same name again: the newer plan, from then on."""
+    from .publishing import register_command
 
-    return rebuild_command(db, run, at=at, verify=verify, json_out=json)
-
-
-@app.command()
-def resolve(
-    run: RunId,
-    node: Annotated[str, typer.Argument(metavar="NODE", help="The step whose outcome is unknown.")],
-    db: Db = DB,
-    done: Annotated[str | None, typer.Option("--done", metavar="JSON|@FILE", help="It was done; its output.")] = None,
-    fail: Annotated[bool, typer.Option("--fail", help="It was not done: the step fails.")] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Run it again, under the same key.")] = False,
-    item: Annotated[str, typer.Option("--item", metavar="2.0", help="Which item of a collection, as in events.")] = "",
-    by: By = "",
-    reason: Reason = "",
-    json: Json = False,
-) -> int:
-    """Settle a step whose outcome nobody knows."""
-    from .control import resolve_command
-
-    chosen: list[tuple[Literal["done", "fail", "retry"], str | None]] = []
-    chosen += [("done", done)] if done is not None else []
-    chosen += [("fail", None)] if fail else []
-    chosen += [("retry", None)] if retry else []
-    return resolve_command(db, run, node, chosen, item, by, reason, json_out=json)
-
-
-@app.command()
-def cancel(run: RunId, db: Db = DB, by: By = "", reason: Reason = "", json: Json = False) -> int:
-    """End a run as cancelled."""
-    from .control import cancel_command
-
-    return cancel_command(db, run, by, reason, json_out=json)
+    return register_command(name, plan, tools or [], bootstrap, prefix, json_out=json)
 
 
 @app.command()
@@ -257,6 +206,8 @@ def demo(json: Json = False) -> int:
 
     return demo_command(json_out=json)
 
+
+app.command()(worker)
 
 topics = typer.Typer(help="The Kafka topics: make, list and check them.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(topics, name="topics", epilog="Login and TLS come from the environment: DYNAMICFLOW_SECURITY_PROTOCOL, …")

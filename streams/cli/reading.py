@@ -1,4 +1,4 @@
-"""Commands that only read a journal; they work beside the process that drives it."""
+"""Commands that only read; they work beside whoever drives the runs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ...errors import UsageError
 from ...values import Json, decode, encode
 from ..core.codec import to_json
 from ..embedded.journal import RunRow
-from ..embedded.reader import SqliteReader
 from ..replay import rebuild, state_json
 from .errors import exit_code, show_problems
-from .following import Follower, Seen, Watch, go_on, no_run, standing
+from .following import Seen
 from .output import document, err, one_line, out, pretty, text
+from .places import Place, Watching
 from .report import report
 from .stdout import reader_gone
-from .view import between, view_for_people
+from .view import View, between, view_for_people
 
 STATUSES: Final = (
     "pending", "planning", "awaiting_approval", "running", "suspended", "paused", "parked", "cancelling",
@@ -30,17 +30,17 @@ _SAID: Final = frozenset({
 """Fields of an event that its line shows otherwise, or that are for programs."""
 
 
-def runs_command(db: str, statuses: Sequence[str], limit: int, *, json_out: bool) -> int:
+def runs_command(place: Place, statuses: Sequence[str], limit: int, *, json_out: bool) -> int:
     """A table, or ``{"runs": [...]}``."""
     unknown = [status for status in statuses if status not in STATUSES]
     if unknown:
         raise UsageError("USAGE", f"--status {unknown[0]}: expected one of {', '.join(STATUSES)}")
-    with SqliteReader.open(db) as reader:
-        rows = reader.runs(statuses=statuses or None, limit=limit)
+    with place:
+        rows = place.runs(statuses, limit)
     if json_out:
         document({"runs": [row_json(row) for row in rows]})
     elif not rows:
-        err().print(f"no runs in {db}", markup=False)
+        err().print(f"no runs in {place.title}", markup=False)
     else:
         _table(rows)
     return 0
@@ -80,39 +80,29 @@ def _table(rows: Sequence[RunRow]) -> None:
     out().print(table)
 
 
-def _row(reader: SqliteReader, db: str, run_id: str) -> RunRow:
-    row = reader.run(run_id)
-    if row is None:
-        raise no_run(db, run_id)
-    return row
+def stands(place: Place, run_id: str) -> dict[str, Json]:
+    """The result record of a run, or how it stands. Raises RunNotFound, JournalError, BrokerError."""
+    with place, place.watch(run_id) as watch:
+        watch.follower.more()
+        return watch.standing()
 
 
-def stands(db: str, run_id: str) -> dict[str, Json]:
-    """The result record of a run, or how it stands. Raises RunNotFound, JournalError."""
-    with SqliteReader.open(db) as reader:
-        row = _row(reader, db, run_id)
-        follower = Follower(reader, run_id)
-        follower.more()
-    parked = f"the process that had it could not go on; {go_on(db, run_id)}" if row.status == "parked" else None
-    return standing(follower, parked=parked)
-
-
-def show_command(db: str, run_id: str, *, json_out: bool) -> int:
+def show_command(place: Place, run_id: str, *, json_out: bool) -> int:
     """The exit code says how it stands."""
-    record = stands(db, run_id)
+    record = stands(place, run_id)
     if json_out:
         document(record)
     else:
-        report(record, db=db)
+        report(record, flags=place.flags)
         if record["nodes"]:
             err().print("outputs by node:", markup=False)
             pretty(record["nodes"])
     return exit_code(record["status"], record["error"])
 
 
-def events_command(db: str, run_id: str, *, follow: bool, after: int, raw: bool, json_out: bool) -> int:
+def events_command(place: Place, run_id: str, *, follow: bool, after: int, raw: bool, json_out: bool) -> int:
     """One event a line."""
-    with Watch(db, run_id) as watch:
+    with place, place.watch(run_id) as watch:
         while True:
             for seen in watch.follower.more():
                 if seen.number >= after and not (raw and seen.derived):
@@ -139,35 +129,38 @@ def _event(seen: Seen, json_out: bool) -> None:
     text(line.rstrip())
 
 
-def watch_command(db: str, run_id: str, *, json_out: bool) -> int:
+def watch_command(place: Place, run_id: str, *, json_out: bool) -> int:
     """Follow until there is nothing to wait for; then as ``show``."""
-    view = None if json_out else view_for_people()
-    try:
-        with Watch(db, run_id, max_wait=None) as watch:
-            record = None
-            while record is None:
-                seen = watch.follower.more()
-                if view is not None:
-                    view.show(seen, watch.follower.state)
-                record = watch.halted()
-                if record is None:
-                    watch.wait(_WAIT_S)
-    finally:
-        if view is not None:
-            view.close()
+    with place, place.watch(run_id) as watch:
+        record = watched(watch, None if json_out else view_for_people())
     if json_out:
         document(record)
     else:
-        report(record, db=db)
+        report(record, flags=place.flags)
     code = (record["error"] or {}).get("code")
     return 3 if code == "NOT_DRIVEN" else exit_code(record["status"], record["error"])
 
 
-def rebuild_command(db: str, run_id: str, *, at: int | None, verify: bool, json_out: bool) -> int:
+def watched(watch: Watching, view: View | None) -> dict[str, Json]:
+    """Show what happens until there is nothing to wait for; how the run stands then."""
+    try:
+        while True:
+            seen = watch.follower.more()
+            if view is not None:
+                view.show(seen, watch.follower.state)
+            record = watch.halted()
+            if record is not None:
+                return record
+            watch.wait(_WAIT_S)
+    finally:
+        if view is not None:
+            view.close()
+
+
+def rebuild_command(place: Place, run_id: str, *, at: int | None, verify: bool, json_out: bool) -> int:
     """0 when the log says what it should; 1 when an announcement differs or the fold had to stop."""
-    with SqliteReader.open(db) as reader:
-        _row(reader, db, run_id)
-        rebuilt = rebuild(reader, run_id, at=at, verify=verify)
+    with place, place.watch(run_id) as watch:
+        rebuilt = rebuild(watch.log, run_id, at=at, verify=verify)
     made = state_json(rebuilt)
     bad = bool(rebuilt.problems) or rebuilt.stopped is not None
     if json_out:

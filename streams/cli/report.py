@@ -12,8 +12,8 @@ from .view import duration_text
 _STYLES = {"completed": "bold green", "suspended": "bold yellow", "parked": "bold yellow", "paused": "bold yellow"}
 
 
-def report(record: dict[str, Json], *, db: str | None = None) -> None:
-    """Print a result record."""
+def report(record: dict[str, Json], *, flags: str | None = None) -> None:
+    """Print a result record; ``flags``: how a command line means the place of the run, None for one in memory."""
     metadata, error = record["metadata"], record["error"]
     status = record["status"]
     line = f"{status}  {record['runId']}"
@@ -22,7 +22,7 @@ def report(record: dict[str, Json], *, db: str | None = None) -> None:
     err().print(line, style=_STYLES.get(status, "bold red"), markup=False)
     if error is not None:
         _error(error)
-    _hints(record, db)
+    _hints(record, flags)
     if status in ("completed", "partial") or record["output"] is not None:
         pretty(record["output"])
 
@@ -42,13 +42,16 @@ def _error(error: dict[str, Json]) -> None:
         show_problems([Problem.from_json(given) for given in problems if isinstance(given, dict)])
 
 
-def _hints(record: dict[str, Json], db: str | None) -> None:
+def _hints(record: dict[str, Json], flags: str | None) -> None:
     metadata = record["metadata"]
-    at = f" --db {db}" if db else ""
     for node in metadata.get("uncertain") or ():
         ways = "--done JSON | --fail | --retry"
-        err().print(f"nobody knows whether {node} was done: dynamicflow resolve {record['runId']} {node}{at} {ways}")
+        err().print(
+            f"nobody knows whether {node} was done: dynamicflow resolve {record['runId']} {node}{flags or ''} {ways}"
+        )
     if record["status"] == "suspended" and metadata.get("waitsUntil"):
         err().print(f"it waits until {metadata['waitsUntil']}", markup=False)
-    if record["status"] in WAITING and db is None:
+    if record["status"] == "paused" and flags is not None:
+        err().print(f"go on with: dynamicflow resume {record['runId']}{flags}", markup=False)
+    if record["status"] in WAITING and flags is None:
         err().print("it ran in memory and is gone; with --db FILE --run-id ID it is kept", markup=False)

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import uuid_utils
 
-from ...errors import DynamicFlowError, JournalError, UsageError
+from ...errors import JournalError, UsageError
 from ...planner.options import Options
 from ...values import Json, NotJson, decode
 from ..core.result import run_error
@@ -25,7 +25,9 @@ from .defaults import DB
 from .errors import INTERRUPTED, exit_code
 from .following import Follower, Watch, go_on, no_run, standing
 from .inputs import Toolset, json_argument, load_tools, prompted, read_bytes, read_labels, read_options, well_formed
+from .journal_place import raise_answer
 from .output import document, err
+from .places import Where
 from .report import report
 from .view import View, view_for_people
 
@@ -44,7 +46,7 @@ class Request:
     plan: str | None
     tools: Sequence[str]
     input: str | None
-    db: str | None
+    where: Where
     run_id: str | None
     model: str | None
     options: str | None
@@ -76,16 +78,18 @@ class Job:
 
     async def begin(self, engine: Engine) -> Run:
         """Durable on return."""
-        if self.what is None:
-            return engine.run(self.run_id)
-        return await engine.start(
-            self.what,
-            input=self.input,
-            run_id=self.run_id,
-            options=self.options,
-            labels=self.labels,
-            model=self.model,
-        )
+        return engine.run(self.run_id) if self.what is None else await engine.start(self.what, **self.fields)
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What an engine is told beside ``what``."""
+        return {
+            "input": self.input,
+            "run_id": self.run_id,
+            "options": self.options,
+            "labels": self.labels,
+            "model": self.model,
+        }
 
     def command(self) -> dict[str, Json]:
         """The same as a request to the process that drives the file. Raises UsageError for a plan that is not JSON."""
@@ -120,7 +124,9 @@ def read_request(asked: Request) -> Job:
     if asked.run_id == "":  # an unset shell variable, most likely: the run would be another one every time
         raise UsageError("INVALID_RUN_ID", "--run-id is empty; give it a name, or leave the option out")
     run_id = asked.run_id or options.workflow_id
-    db = asked.db if asked.db is not None else DB if run_id is not None else None
+    db = asked.where.db
+    if db is None and run_id is not None and asked.where.bootstrap is None:
+        db = DB
     return Job(
         what=what,
         input=None if asked.input is None else json_argument(asked.input, "--input"),
@@ -137,13 +143,18 @@ def read_request(asked: Request) -> Job:
 def run_command(asked: Request, *, json_out: bool) -> int:
     """The exit code says how the run ended (canonical.md §5)."""
     job = read_request(asked)
+    if asked.where.bootstrap is not None:
+        from .kafka_place import KafkaPlace
+        from .publishing import run_there
+
+        return run_there(job, KafkaPlace(asked.where.bootstrap, asked.where.prefix), json_out=json_out)
     if job.what is None and not os.path.exists(job.db or ""):
         raise no_run(job.db or DB, job.run_id)
     record = asyncio.run(_carried_out(job, None if json_out else view_for_people()))
     if json_out:
         document(record)
     else:
-        report(record, db=job.db)
+        report(record, flags=job.db and f" --db {job.db}")
     error = record["error"] or {}
     if error.get("code") == "INTERRUPTED":
         return INTERRUPTED
@@ -304,10 +315,3 @@ def _asked(db: str, command: dict[str, Json]) -> dict[str, Json] | None:
             return None
     message = f"the process that drives {db} does not answer; the request waits in its inbox, and is done when it does"
     raise JournalError("JOURNAL_BUSY", message)
-
-
-def raise_answer(answer: dict[str, Json]) -> None:
-    """Raises what an owner refused a command for; returns when it did not."""
-    error = answer.get("error")
-    if isinstance(error, dict):
-        raise DynamicFlowError(str(error.get("code")), str(error.get("message")))

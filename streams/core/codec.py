@@ -18,7 +18,7 @@ from .events import EVENT, Event, known_types
 
 _ENCODE: Final = partial(pydantic_core.to_json, inf_nan_mode="strings")
 """JSON in UTF-8, a third of what ``json`` takes. What is encoded has passed a door that refuses NaN and infinities."""
-_ALWAYS: Final = frozenset({"type", "v", "semantics"})
+_ALWAYS: Final = frozenset({"type", "v", "semantics", "derived"})
 _CARRIES: Final[dict[type[Event], tuple[str, ...]]] = {
     events.FlowRequested: ("/request/input", "/request/parameters", "/request/prompt"),
     events.PlanPublished: ("/plan",),
@@ -117,8 +117,10 @@ def _expand(made: dict[str, Json], pointer: str) -> Iterator[str]:
     yield path
 
 
-def decode_event(record: bytes) -> Event:
-    """The event of a record. Raises NotJson for bytes that are none; what it does not know becomes UnknownEvent."""
+def decode_event(record: bytes | None) -> Event:
+    """The event of a record. Raises NotJson for what is none; what it does not know becomes UnknownEvent."""
+    if record is None:  # a topic's record may have no value
+        raise NotJson("the record has no value")
     try:
         # What is in a log has passed the door; this reads it in a third of the door's time.
         return EVENT.validate_json(record)
@@ -134,7 +136,7 @@ def _unusual(record: bytes) -> Event:
     try:
         return EVENT.validate_python(made)
     except ValidationError as error:
-        why: Literal["type", "shape"] = "shape" if made.get("type") in known_types() else "type"
+        why: Literal["type", "shape"] = "shape" if str(made.get("type")) in known_types() else "type"
         try:
             return UnknownEvent.model_validate({**made, "why": why})
         except ValidationError:

@@ -17,7 +17,7 @@ from ...planner.options import Options
 from ...values import Json, decode, time_ms
 from . import collections, events, graph, leaves, lifecycle, owners
 from .commands import CancelStep, Command, Dispatch, Plan, StartTimer
-from .events import SEMANTICS, Event
+from .events import SEMANTICS, VERSION, Event
 from .program import program_of
 from .state import Frame, Live, RunState, RunValues, step_key
 from .turn import LAST_MS, Kind, Turn, error_record, shown
@@ -63,6 +63,8 @@ def begin(
         return None
     if event.semantics > SEMANTICS:
         raise CannotFold(f"{event.id} was written under semantics {event.semantics}, this version knows {SEMANTICS}")
+    if event.v > VERSION:
+        raise CannotFold(f"{event.id} was written in form {event.v}, this version knows {VERSION}")
     handler = _HANDLERS.get(type(event))
     if handler is None:
         raise CannotFold(f"{event.id} is of a kind this version does not know")

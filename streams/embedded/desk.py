@@ -1,4 +1,4 @@
-"""Where commands of other processes are carried out: ``run`` for a file somebody else owns, ``cancel``, ``resolve``.
+"""Where commands of other processes are carried out: ``run`` for a file somebody else owns, ``cancel``, ``pause`` …
 
 A command leaves the inbox together with the answer, once its effect is durable; a repeat after a crash between the two
 meets an idempotent start or a control of the same id.
@@ -62,6 +62,10 @@ class Desk:
         by, reason = str(command.get("by") or ""), str(command.get("reason") or "")
         if kind == "cancel":
             await run.cancel(reason, by=by, control_id=control_id)
+        elif kind == "pause":
+            await run.pause(reason, by=by, control_id=control_id)
+        elif kind == "resume":
+            await run.resume(reason, by=by, control_id=control_id)
         elif kind == "resolve":
             await run.resolve(
                 str(command.get("nodeId")),
@@ -73,7 +77,8 @@ class Desk:
                 control_id=control_id,
             )
         elif kind != "drive":  # the handle has taken it up already
-            raise UsageError("UNKNOWN_COMMAND", f"{kind!r} is no command: expected start, drive, cancel or resolve")
+            known = "start, drive, cancel, pause, resume or resolve"
+            raise UsageError("UNKNOWN_COMMAND", f"{kind!r} is no command: expected {known}")
         return {"runId": run.id, "status": run.status}
 
     async def stop(self) -> None:

@@ -269,10 +269,10 @@ class Engine:
             labels=encode(request.get("labels") or {}).decode(),
         )
         driven = self.runner.runs[ident] = Driven(new_run(ident), row)
-        place = envelope(event_id(ident, None, None, None, "flow-requested"), ident, now)
-        facts: list[Event] = [e.FlowRequested.trusted({**place, "request": request})]
+        place = envelope(event_id(ident, None, None, None, "flow-requested"), ident, now) | {"request": request}
+        facts: list[Event] = [e.FlowRequested.trusted({**place, "tenant": planning.tenant_of(request)})]
         if plan is not None:
-            facts.append(planning.published(ident, plan, now))
+            facts.append(planning.published(ident, plan, now, tenant=facts[0].tenant))
         created: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         driven.created = created
         self.runner.append(driven, facts, row=row, created=created)
@@ -374,7 +374,7 @@ class Engine:
         try:
             fact = await planning.plan_run(command, self.registry.specs, self.joins, self.clock)
         except PlanningFailed as failed:
-            fact = planning.failed(driven.run_id, failed, self.now())
+            fact = planning.failed(driven.run_id, failed, self.now(), tenant=driven.state.tenant)
         self.runner.planned(driven, fact, time.perf_counter() - began)
 
     async def ask(self, driven: Driven, control: Event) -> None:

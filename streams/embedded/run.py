@@ -98,9 +98,21 @@ class Run:
 
         ``control_id`` identifies the request: the same twice is one.
         """
-        if not self._applied("cancel", None, control_id):
-            control = {"type": "cancel", "by": by, "reason": reason}
-            await self._control(e.CancelRequested, "cancel", control_id, reason=reason, control=control)
+        await self._ask(e.CancelRequested, "cancel", reason, by, control_id)
+
+    async def pause(self, reason: str = "", *, by: str = "", control_id: str = "") -> None:
+        """Start nothing new of the run until it is resumed; what runs is let end. Durable on return."""
+        await self._ask(e.PauseRequested, "pause", reason, by, control_id)
+
+    async def resume(self, reason: str = "", *, by: str = "", control_id: str = "") -> None:
+        """Go on with a run that was paused. Durable on return."""
+        await self._ask(e.ResumeRequested, "resume", reason, by, control_id)
+
+    async def _ask(self, kind: type[e.Control], name: str, reason: str, by: str, control_id: str) -> None:
+        if not self._applied(name, None, control_id):
+            await self._control(
+                kind, name, control_id, reason=reason, control={"type": name, "by": by, "reason": reason}
+            )
 
     async def resolve(
         self,

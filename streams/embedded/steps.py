@@ -219,6 +219,7 @@ class Steps:
             ended_at=stamp(now),
             execution_ms=running.elapsed_ms,
             plan_hash=program.hash if program else None,
+            tenant=running.driven.state.tenant,
             warnings=running.warnings,
         )
         runner.append(running.driven, [fact])

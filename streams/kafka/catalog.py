@@ -39,6 +39,9 @@ class Catalog:
         self._joins: dict[tuple[str, str], Join] = {}
         self.plans: dict[str, Json] = {}
         self._position = 0
+        self._turn = asyncio.Lock()
+        self._asked = self._served = 0
+        """Calls of ``refresh``: made, and served by a reading that began after them."""
         self._task: asyncio.Task[None] | None = None
         self._changed: list[Callable[[], None]] = []
         self._specs: Mapping[str, ToolSpec] | None = None
@@ -87,7 +90,16 @@ class Catalog:
         return known.to_json() if known is not None else None
 
     async def refresh(self) -> None:
-        """Read what is new."""
+        """Everything that was there at the call has been read. Those who ask while one reads share the next reading."""
+        self._asked += 1
+        mine = self._asked
+        async with self._turn:
+            if self._served < mine:
+                serves = self._asked
+                await self._read_on()
+                self._served = serves
+
+    async def _read_on(self) -> None:
         first, end = await self._reader.bounds(self._topic, 0)
         start = max(self._position, first)
         async for batch in self._reader.read(self._topic, 0, start, end):

@@ -41,6 +41,8 @@ class Owned:
     failed: str | None = None
     """Why it cannot be taken over."""
     committed: int = -1
+    sure_from: int = 0
+    """What follows from records before this offset may have been asked for by another owner already."""
     folding: int = 0
     """Runs whose facts are worked off in a task of their own."""
 

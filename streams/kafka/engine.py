@@ -17,20 +17,22 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from aiokafka.errors import KafkaError
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
-from ...errors import BrokerError, InputInvalid, PlanInvalid, RunExists
+from ...errors import BrokerError, DynamicFlowError, InputInvalid, PlanInvalid, Problem, RunExists
 from ...planner import ir
 from ...planner.check import Check, check_plan
 from ...planner.options import NO_OPTIONS, Options
 from ...tools.joins import Join
 from ...tools.registry import ToolRegistry
 from ...values import Json, NotJson, encode, plain, stamp
+from ..core.events import FlowRequested, PlanningFailed
 from ..core.result import rejected_record
 from ..core.state import ENDED
 from ..planning import Accepted, labels_of, name_of, options_of, run_id_of, text_of
-from ..requests import read_request, request_digest, start_json, start_request
+from ..requests import ControlRequest, StartRequest, read_request, request_digest, start_json, start_request
 from .admin import require_topics
+from .admission import Admission, Coordinates
 from .broker_clock import BrokerClock
 from .catalog import Catalog
 from .connection import Connection
@@ -69,6 +71,7 @@ class KafkaEngine:
         self._tail = Tail(connection, topics.events)
         self._reader = Reader(connection)
         self._catalog = Catalog(Settings(connection, topics), Reader(connection), self.registry)
+        self._admission = Admission(self._catalog)
         self._values = ValueStore(self._writer, Reader(connection), topics)
         self._finder = Finder(self._reader, self._tail, topics)
         self._counts: dict[str, int] = {}
@@ -183,6 +186,26 @@ class KafkaEngine:
         made = start_json(_as_start(request), ident, plan=plan.check.plan_hash if plan is not None else None)
         return await self._begin(ident, request, request_digest(made), fresh=run_id is None and not chosen.workflow_id)
 
+    async def request(self, request: Mapping[str, Json], *, wait: bool = True) -> KafkaRun:
+        """Do what a request asks, written as it stands in the topic; a start without an id gets one.
+
+        A start is in its run's log on return, as with :meth:`start`; any other request, and without ``wait`` a start
+        too, is in the topic. A bad plan or input is rejected before. Raises RequestInvalid, and what ``start`` raises.
+        """
+        asked = read_request(encode(dict(request)))
+        wire = _with_run_id(asked)
+        ident = str(wire["runId"])
+        now = round(self.clock.now_ms())
+        first, *rest = self._admission.facts(asked, Coordinates(self._topics.requests, 0, 0, now))
+        for fact in rest:
+            if isinstance(fact, PlanningFailed):
+                problems = [Problem.from_json(given) for given in fact.problems]
+                return self._refused(ident, DynamicFlowError(fact.code, fact.message, problems))
+        if wait and isinstance(first, FlowRequested):
+            return await self._begin(ident, wire, request_digest(first.request), fresh=asked.run_id is None)
+        await self._publish(wire)
+        return self.run(ident)
+
     def _refused(self, ident: str, error: Any, name: str | None = None) -> KafkaRun:
         return self._handle(ident, None, rejected_record(ident, error, self._now(), name))
 
@@ -213,17 +236,12 @@ class KafkaEngine:
         watched.complete = True
 
     async def _again(self, watched: Watched, same: str) -> KafkaRun:
-        first = next((one for one in watched.records if one.kind == b"flow-requested"), None)
-        if first is not None:
-            made: dict[str, Any] = from_json(first.value)
-            if "large" in made:
-                made = (await self._handle(watched.run_id, watched).event(first)).model_dump(by_alias=True)
-            if request_digest(made["request"]) != same:
-                message = (
-                    f"run {watched.run_id} was requested on {made['timestamp']} with another plan, input or options"
-                )
-                raise RunExists("RUN_EXISTS", f"{message}; choose another id")
-        return self._handle(watched.run_id, watched)
+        run = self._handle(watched.run_id, watched)
+        first = await run.requested()
+        if first is not None and request_digest(first.request) != same:
+            message = f"run {run.id} was requested on {first.timestamp} with another plan, input or options"
+            raise RunExists("RUN_EXISTS", f"{message}; choose another id")
+        return run
 
     async def register(self, name: str, plan: Json | ir.Plan) -> Check:
         """Keep a plan under a name, for requests with ``"plan": name``; the same name again takes the newer plan.
@@ -240,12 +258,17 @@ class KafkaEngine:
             raise BrokerError("REQUEST_REFUSED", f"the brokers refuse the plan {name!r}: {error}") from error
         return check
 
-    async def publish(self, request: Mapping[str, Json]) -> None:
-        """Put a request as it is on ``flow-requests``; acknowledged on return. Raises RequestInvalid, BrokerError."""
-        await self._publish(read_request(encode(dict(request))).to_json())
+    async def publish(self, request: Mapping[str, Json]) -> str:
+        """Put a request as it is on ``flow-requests``, but for a start without an id, which gets one; the run's id.
+
+        Acknowledged on return. Raises RequestInvalid, BrokerError.
+        """
+        wire = _with_run_id(read_request(encode(dict(request))))
+        await self._publish(wire)
+        return str(wire["runId"])
 
     async def _publish(self, request: Mapping[str, Json]) -> None:
-        run_id = str(request.get("runId") or "")
+        run_id = str(request["runId"])
         key = run_id.encode()
         count = self._counts[self._topics.requests]
         record = Record(self._topics.requests, partition_of(key, count), key, encode(dict(request)))
@@ -296,6 +319,13 @@ class KafkaEngine:
 
     def _now(self) -> str:
         return stamp(self.clock.now_ms())
+
+
+def _with_run_id(request: StartRequest | ControlRequest) -> dict[str, Json]:
+    """The request on the wire; a start that names no run gets an id, so that whoever sent it knows it."""
+    if isinstance(request, StartRequest) and request.run_id is None:
+        return {**request.to_json(), "runId": run_id_of(None, request.chosen)}
+    return request.to_json()
 
 
 def _as_start(request: Mapping[str, Json]) -> Any:

@@ -14,12 +14,13 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import pydantic_core
 from aiokafka import TopicPartition
+from aiokafka.errors import KafkaError
 
-from ...errors import DynamicFlowError
+from ...errors import BrokerError, JournalError
 from ...tools.registry import ToolRegistry
 from ...values import NotJson
 from ..core.events import Event
@@ -37,6 +38,11 @@ from .values import ValueStore
 from .writer import Writer
 
 log = logging.getLogger(__name__)
+
+_UNREADABLE: Final = (NotJson, LookupError, TypeError, ValueError, AttributeError)
+"""What reading a record that is no work may raise."""
+MOST_BEGUN: Final = 50_000
+"""Steps that are remembered as taken; a copy of the work of an older one is run only if its ``seen`` is the newest."""
 
 
 class Executor:
@@ -66,11 +72,15 @@ class Executor:
         ]
         self._seen: dict[tuple[str, int, int], int] = {}
         """(topic, partition, log partition) -> newest ``seen``: what is older comes from a scheduler of the past."""
+        self._partitions = 0
+        self._begun: dict[int, None] = {}
+        """Hashes of (step, attempt, delivery) that were taken here, oldest first."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancels = Cancels(settings, self.calls.cancel)
 
     async def start(self) -> None:
         """Join the groups of the queues."""
+        self._partitions = await self._writer.partitions(self._topics.events)
         self.calls.start()
         await self._cancels.start()
         for feed in self._feeds:
@@ -121,8 +131,8 @@ class Executor:
             if made.get("large"):
                 self._spawn(self._take_large(feed, record, made, finished))
                 return
-            work = Work.of(made)
-        except (NotJson, KeyError, TypeError, ValueError) as error:
+            work = self._work(made)
+        except _UNREADABLE as error:
             self._spawn(self._dead(record, error, finished))
             return
         self._begin(feed, record, work, finished)
@@ -133,14 +143,27 @@ class Executor:
         self._values.heard(record.headers)
         try:
             for pointer, place in made["large"].items():
-                sha = str(place["sha256"])
-                body = (await self._values.load([sha]))[sha]
-                made[pointer.removeprefix("/")] = _from_json(body)
-            work = Work.of(made)
-        except (NotJson, KeyError, TypeError, ValueError, DynamicFlowError) as error:
+                made[pointer.removeprefix("/")] = _from_json(await self._load(str(place["sha256"])))
+            work = self._work(made)
+        except (*_UNREADABLE, JournalError) as error:
             await self._dead(record, error, finished)
             return
         self._begin(feed, record, work, finished)
+
+    async def _load(self, sha: str) -> bytes:
+        """A large value, asked for until a broker gives it. Raises JournalError when there is none."""
+        while True:
+            try:
+                return (await self._values.load([sha]))[sha]
+            except (KafkaError, BrokerError) as error:
+                log.warning("a value of a step cannot be had: %r; trying again", error)
+                await asyncio.sleep(0.5)
+
+    def _work(self, made: dict[str, Any]) -> Work:
+        work = Work.of(made)
+        if work.log_partition >= self._partitions:
+            raise ValueError(f"logPartition is {work.log_partition} of {self._partitions}")
+        return work
 
     async def _dead(self, record: FetchedRecord, error: Exception, finished: Callable[[], None]) -> None:
         await self._dead_letters.put(record, "UNREADABLE_WORK", repr(error))
@@ -167,11 +190,23 @@ class Executor:
         if not self.calls.prepare(running):
             return
         self.calls.running[running.place] = running
-        sure = feed.is_fresh(record) and not work.again and self._is_newest(record, work)
+        first, newest = self._is_first(running), self._is_newest(record, work)
+        sure = feed.is_fresh(record) and not work.again and newest and first
         if sure and not step.held:
             self.calls.call(running)
         else:
             self._gate.submit(running, check=not sure)
+
+    def _is_first(self, running: Running) -> bool:
+        """Its work was not taken here before: a record may stand in the topic twice, and its step may have ended."""
+        step = running.work.step
+        key = hash((running.place, step.attempt, step.delivery))  # of two that collide the second is looked up
+        if key in self._begun:
+            return False
+        self._begun[key] = None
+        if len(self._begun) > MOST_BEGUN:
+            del self._begun[next(iter(self._begun))]
+        return True
 
     def _is_newest(self, record: FetchedRecord, work: Work) -> bool:
         key = (record.topic, record.partition, work.log_partition)
@@ -233,9 +268,9 @@ class Executor:
         await feed.commit()
 
     async def drain(self) -> None:
-        """Take nothing more; wait for what runs, leave the rest to others; commit."""
+        """Hold what runs, leave the group, wait for what runs; what is left then goes to others."""
         for feed in self._feeds:
-            feed.stop_taking()
+            await feed.leave()
         if self.calls.running:
             log.info("waits for %d steps, at most %g s", len(self.calls.running), self._settings.drain_s)
         await self.calls.idle(self._settings.drain_s)

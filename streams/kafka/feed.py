@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
-from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
+from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStateError, KafkaError
 
 from .broker_clock import BrokerClock
 from .offsets import OffsetTracker
@@ -49,6 +49,7 @@ class Feed:
         self._looked = time.monotonic()
         self._stood_still = False
         self._pace = Pace()
+        self._last = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -65,8 +66,11 @@ class Feed:
         if not self._taking:
             await asyncio.sleep(0.05)
             return []
-        await self._pace()
-        fetched = await self._consumer.getmany(timeout_ms=200, max_records=min(room, MOST))
+        await self._pace(self._last)
+        try:
+            fetched = await self._consumer.getmany(timeout_ms=200, max_records=min(room, MOST))
+        except ConsumerStoppedError:  # left meanwhile
+            return []
         self._goes_on()
         if fetched and self._stood_still and not await self._still_mine(fetched):
             return []
@@ -79,6 +83,7 @@ class Feed:
                 tracker.take(record.offset)
             self._clock.heard(records[-1].timestamp)
             taken += records
+        self._last = len(taken)
         return taken
 
     def _goes_on(self) -> None:
@@ -119,6 +124,14 @@ class Feed:
         tracker = self._trackers.get(record.partition)
         if tracker is not None:
             tracker.done(record.offset)
+
+    async def leave(self) -> None:
+        """Take nothing more, and let others have the partitions at once: no work waits for what still runs here."""
+        self._taking = False
+        await self.revoked()
+        if self._consumer is not None:
+            with contextlib.suppress(KafkaError):
+                await self._consumer.stop()
 
     def stop_taking(self) -> None:
         self._taking = False

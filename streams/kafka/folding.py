@@ -17,8 +17,7 @@ from aiokafka.errors import KafkaError
 from ...errors import DynamicFlowError
 from ...values import NotJson
 from ..core import commands as c
-from ..core.codec import decode_event
-from ..core.events import Event, FlowComplete, ToolStart
+from ..core.events import ControlRefused, Event, FlowComplete, ToolStart
 from ..core.fold import CannotFold, needs, outstanding
 from ..metrics import Metrics
 from . import ledger as rules
@@ -27,7 +26,7 @@ from .dead_letter import DeadLetters
 from .effects import Effects, Owned
 from .ledger import Tracked
 from .reader import FetchedRecord
-from .records import ANNOUNCEMENTS, header, trace_in, trace_of
+from .records import ANNOUNCEMENTS, event_of, header, trace_in, trace_of
 from .upkeep import Upkeep
 from .values import ValueStore
 from .writer import Writer
@@ -83,11 +82,12 @@ class Folding:
         self._clock.heard(records[-1].timestamp)
 
     async def _take(self, owned: Owned, record: FetchedRecord) -> None:
-        if header(record.headers, "ce_type") in ANNOUNCEMENTS:
+        kind = header(record.headers, "ce_type")
+        if kind in ANNOUNCEMENTS:
             return
         try:
-            event = decode_event(record.value)
-        except (NotJson, TypeError) as error:
+            event = event_of(record.value, record.key, kind)
+        except NotJson as error:
             await self._dead_letters.put(record, "UNREADABLE_EVENT", str(error))
             return
         if isinstance(event, FlowComplete):
@@ -101,10 +101,10 @@ class Folding:
     async def _take_fact(self, owned: Owned, record: FetchedRecord, event: Event) -> None:
         trace = trace_in(record.headers) or trace_of(event.run_id)
         met = owned.ledger.receive(event, record.offset, trace, record.timestamp)
-        if met is None:
-            return
-        if not isinstance(met, Tracked):
+        if isinstance(met, ControlRefused):
             await self.refuse(owned, met.id, met, trace)
+            met = owned.ledger.runs.get(event.run_id)
+        if met is None:
             return
         if event.large:
             self._values.heard(record.headers)
@@ -134,7 +134,7 @@ class Folding:
         wanted = needs(tracked.state, tracked.later[0][0])
         values = await self._values.load(wanted) if wanted else {}
         for asked, event, offset in owned.ledger.advance(tracked, values):
-            await self._effects.carry_out(owned, tracked, asked, offset)
+            await self._effects.carry_out(owned, tracked, asked, offset, again=offset < owned.sure_from)
             if isinstance(event, ToolStart):
                 self._keep_lease(owned, tracked, event)
             if tracked.turn is not None or (tracked.later and needs(tracked.state, tracked.later[0][0])):

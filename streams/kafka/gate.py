@@ -108,8 +108,7 @@ class Gate:
         if view.settled(wanted, offset if offset >= 0 else None) or view.holder(wanted) != running.claim:
             self._drop(running)
         elif not self._calls.lease_holds(running):
-            self._calls.give_up(running)
-            running.finished()
+            self.submit(running, check=False)  # the brokers took their time: the same claim, renewed, once more
         else:
             running.finished()  # it is held: the record needs nothing more
             self._calls.call(running)
@@ -121,4 +120,5 @@ class Gate:
 
 
 def _wanted(running: Running) -> Wanted:
-    return Wanted(running.place, running.work.step.attempt, running.work.since)
+    step = running.work.step
+    return Wanted(running.place, step.attempt, step.delivery, running.work.since)

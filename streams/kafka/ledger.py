@@ -144,6 +144,7 @@ class Ledger:
         elif isinstance(event, e.FlowRequested) and offset > tracked.first:
             answer = self._same_again(event, tracked.digest)
             if answer is not None:
+                tracked.later.append((event, offset))  # it changes nothing, and is counted as late
                 return answer
         tracked.later.append((event, offset))
         return tracked
@@ -169,7 +170,7 @@ class Ledger:
         """
         while not tracked.broken and (tracked.turn is not None or tracked.later):
             event, offset = tracked.later[0]
-            asked_before = isinstance(event, e.StepResolved) and event.id in tracked.state.controls
+            asked_before = event.id in tracked.state.controls
             turn = tracked.turn or begin(tracked.state, event, values)
             over = turn is None or work(turn, SLICE)
             tracked.turn = None if over else turn
@@ -183,14 +184,16 @@ class Ledger:
                     if isinstance(command, Dispatch):
                         tracked.since[command.node_id, command.item] = offset
                 yield asked, event, offset
-            elif isinstance(event, e.StepResolved) and not asked_before:
-                yield [Announce(refused(event, "NOT_UNCERTAIN", _not_uncertain(event)))], event, offset
+            elif isinstance(event, e.Control) and not asked_before:
+                yield [Announce(_in_vain(event, tracked.state.end))], event, offset
 
     def _after(self, tracked: Tracked, event: Event) -> None:
         """What the shell keeps beside the state: leases of claims that the fold accepted, where steps began."""
         if isinstance(event, e.ToolOutput | e.ToolError | e.ToolLost):
             key = (event.node_id or "", event.item or ())
-            tracked.leases.pop(key, None)
+            lease, live = tracked.leases.get(key), tracked.state.in_flight.get(key)
+            if lease is not None and (live is None or live.claim != lease.claim):
+                del tracked.leases[key]  # what an earlier attempt still says leaves the one under way alone
             if not isinstance(event, e.ToolLost) and key not in tracked.state.in_flight:
                 tracked.since.pop(key, None)
         elif isinstance(event, e.ToolStart):
@@ -254,8 +257,12 @@ def refused(event: Event, code: str, message: str) -> e.ControlRefused:
     return e.ControlRefused.trusted({**place, **fields})
 
 
-def _not_uncertain(event: e.StepResolved) -> str:
-    return f"step {event.node_id} of run {event.run_id} has no unknown outcome; nothing was changed"
+def _in_vain(event: e.Control, end: str | None) -> e.ControlRefused:
+    """The answer to a request that the fold did not accept."""
+    if end is not None:
+        return refused(event, "RUN_ENDED", f"run {event.run_id} has ended ({end}); nothing was changed")
+    why = f"step {event.node_id} of run {event.run_id} has no unknown outcome; nothing was changed"
+    return refused(event, "NOT_UNCERTAIN", why)
 
 
 # --- facts that the owner adds ------------------------------------------------------------------------------------

@@ -11,14 +11,27 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeAlias
 
 from ...values import NotJson
+from ..core import events as e
+from ..core.events import Event
 from ..core.state import Path
-from .records import decode_record, header
+from .records import event_of, header
 
 Place: TypeAlias = tuple[str, str, Path]
 """(run, node, item)."""
 
-_SPEAKS: Final = frozenset({b"tool-output", b"tool-error", b"tool-start", b"tool-lost", b"step-resolved"})
-_ENDS: Final = frozenset({b"flow-complete", b"cancel-requested"})
+_SPEAKS: Final = frozenset(
+    {
+        b"tool-output",
+        b"tool-error",
+        b"tool-start",
+        b"tool-lost",
+        b"step-resolved",
+        b"flow-complete",
+        b"cancel-requested",
+        b"timer-fired",
+        None,  # somebody appended it without headers: the fold goes by the value
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +40,7 @@ class Wanted:
 
     place: Place
     attempt: int
+    delivery: int
     since: int
 
 
@@ -37,6 +51,8 @@ class _Step:
     claims: list[tuple[int, int, str]] = field(default_factory=list)
     """(offset, attempt, claim) of starts, in the order of the log."""
     lost: set[str] = field(default_factory=set)
+    over: list[tuple[int, int, int]] = field(default_factory=list)
+    """(offset, attempt, delivery) of deliveries whose claim was lost: what follows is another one, or none."""
 
 
 class LogView:
@@ -51,46 +67,44 @@ class LogView:
 
     def feed(self, records: Iterable[Any]) -> None:
         for record in records:
-            if record.key not in self._runs:
-                continue
-            kind = header(record.headers, "ce_type")
-            if kind in _ENDS or kind == b"timer-fired":
-                self._end(record, kind)
-            elif kind in _SPEAKS:
-                self._speak(record, kind)
+            if record.key in self._runs and (kind := header(record.headers, "ce_type")) in _SPEAKS:
+                try:
+                    self._hear(event_of(record.value, record.key, kind), record.offset)
+                except NotJson:
+                    continue  # the fold takes nothing from it either
 
-    def _end(self, record: Any, kind: bytes | None) -> None:
-        if kind == b"timer-fired":
-            made = _read(record)
-            if made.get("kind") != "deadline" or made.get("nodeId") is not None:
-                return
-        self._ended.setdefault(record.key.decode(), record.offset)
-
-    def _speak(self, record: Any, kind: bytes | None) -> None:
-        made = _read(record)
-        place = (str(made.get("runId")), str(made.get("nodeId")), tuple(made.get("item") or ()))
-        step = self._steps.get(place)
+    def _hear(self, event: Event, offset: int) -> None:
+        if isinstance(event, e.FlowComplete | e.CancelRequested):
+            self._ended.setdefault(event.run_id, offset)
+            return
+        if isinstance(event, e.TimerFired):
+            if event.kind == "deadline" and event.node_id is None:
+                self._ended.setdefault(event.run_id, offset)
+            return
+        step = self._steps.get((event.run_id, event.node_id or "", event.item or ()))
         if step is None:
             return
-        if kind == b"tool-start":
-            step.claims.append((record.offset, int(made.get("attempt") or 0), str(made.get("claim"))))
-        elif kind == b"tool-lost":
-            step.lost.add(str(made.get("claim")))
-        elif kind == b"step-resolved":
-            if made.get("resolution") != "retry":
-                step.settled.append((record.offset, None))
-        else:
-            attempt = None if kind == b"tool-output" else made.get("attempt")
-            step.settled.append((record.offset, attempt))
+        if isinstance(event, e.ToolStart):
+            step.claims.append((offset, event.attempt or 0, event.claim or ""))
+        elif isinstance(event, e.ToolLost):
+            step.lost.add(event.claim or "")
+            step.over.append((offset, event.attempt or 0, event.delivery or 0))
+        elif isinstance(event, e.ToolError):
+            step.settled.append((offset, event.attempt))
+        elif isinstance(event, e.ToolOutput) or (isinstance(event, e.StepResolved) and event.resolution != "retry"):
+            step.settled.append((offset, None))
 
     def settled(self, wanted: Wanted, before: int | None = None) -> bool:
-        """The step, or its run, has ended (before an offset)."""
+        """The step, this delivery of it, or its run has ended (before an offset)."""
         last = before if before is not None else 1 << 62
         if self._ended.get(wanted.place[0], last) < last:
             return True
+        step = self._steps[wanted.place]
         return any(
-            wanted.since <= offset < last and attempt in (None, wanted.attempt)
-            for offset, attempt in self._steps[wanted.place].settled
+            wanted.since <= offset < last and attempt in (None, wanted.attempt) for offset, attempt in step.settled
+        ) or any(
+            wanted.since <= offset < last and attempt == wanted.attempt and delivery >= wanted.delivery
+            for offset, attempt, delivery in step.over
         )
 
     def holder(self, wanted: Wanted) -> str | None:
@@ -100,10 +114,3 @@ class LogView:
             if offset >= wanted.since and attempt == wanted.attempt and claim not in step.lost:
                 return claim
         return None
-
-
-def _read(record: Any) -> dict[str, Any]:
-    try:
-        return decode_record(record.value)
-    except NotJson:
-        return {}

@@ -28,7 +28,17 @@ from .catalog import Catalog
 from .dead_letter import DeadLetters
 from .feed import Feed
 from .reader import FetchedRecord, Reader
-from .records import HeaderMaker, Record, decode_record, encode_small, header, trace_in, trace_of
+from .records import (
+    PLAN_WORK,
+    HeaderMaker,
+    Record,
+    check_work,
+    decode_record,
+    encode_small,
+    header,
+    trace_in,
+    trace_of,
+)
 from .settings import Settings
 from .values import ValueStore
 from .writer import Writer
@@ -97,7 +107,10 @@ class PlannerWorker:
                 self._values.heard(record.headers)
                 sha = str(made["large"]["/request"]["sha256"])
                 request = pydantic_core.from_json((await self._values.load([sha]))[sha])
-            run_id, partition = str(made["runId"]), int(made["logPartition"])
+            check_work({**made, "request": request}, PLAN_WORK)
+            run_id, partition = made["runId"], made["logPartition"]
+            if partition >= await self._writer.partitions(self._topics.events):
+                raise ValueError(f"logPartition is {partition}")
             sure = self._feed.is_fresh(record) and not made["again"]
             if run_id in self._planning or (not sure and await self._is_answered(run_id, partition, made["since"])):
                 self._feed.finished(record)
@@ -107,7 +120,7 @@ class PlannerWorker:
                 await self._answer(record, Plan(run_id, request), partition)
             finally:
                 self._planning.discard(run_id)
-        except (NotJson, KeyError, TypeError, ValueError) as error:
+        except (NotJson, LookupError, TypeError, ValueError, AttributeError) as error:
             await self._dead_letters.put(record, "UNREADABLE_WORK", repr(error))
             self._feed.finished(record)
         except (KafkaError, DynamicFlowError):

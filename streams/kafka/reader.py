@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from typing import Any, Final, TypeAlias
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -23,8 +23,11 @@ PATIENCE_S: Final = 60.0
 class Reader:
     """One consumer without a group. A stretch at a time; others wait for their turn."""
 
-    def __init__(self, connection: Connection, *, isolation: str = "read_uncommitted") -> None:
-        self._connection, self._isolation = connection, isolation
+    def __init__(
+        self, connection: Connection, *, isolation: str = "read_uncommitted", fetch_bytes: int = 8 * 1024 * 1024
+    ) -> None:
+        """``fetch_bytes``: what the brokers give at a time; less where single records are wanted."""
+        self._connection, self._isolation, self._fetch_bytes = connection, isolation, fetch_bytes
         self._consumer: Any = None
         self._turn = asyncio.Lock()
 
@@ -37,7 +40,7 @@ class Reader:
                 isolation_level=self._isolation,
                 fetch_max_wait_ms=100,
                 retry_backoff_ms=20,  # a topic that it has not heard of is asked for twice, 100 ms apart by default
-                max_partition_fetch_bytes=8 * 1024 * 1024,
+                max_partition_fetch_bytes=self._fetch_bytes,
             )
             try:
                 await consumer.start()
@@ -73,7 +76,7 @@ class Reader:
             found = (await consumer.offsets_for_times({place: timestamp_ms})).get(place)
         return None if found is None else int(found.offset)
 
-    async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncIterator[list[FetchedRecord]]:
+    async def read(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[list[FetchedRecord], None]:
         """Records with ``start <= offset < end``, in batches. Raises BrokerError when the brokers stay silent.
 
         Offsets may be missing (compacted, transactions), so the end is where the position says, not a record.
@@ -89,6 +92,8 @@ class Reader:
             while True:
                 try:
                     fetched = (await consumer.getmany(place, timeout_ms=200, max_records=2000)).get(place, [])
+                    if fetched and fetched[-1].offset >= end - 1:
+                        consumer.pause(place)  # else it fetches on, and what is asked next waits behind that request
                     position = await consumer.position(place)
                 except kafka_errors.OffsetOutOfRangeError as error:
                     first = (await consumer.beginning_offsets([place]))[place]
@@ -100,6 +105,7 @@ class Reader:
                     if wanted:
                         yield wanted
                 if position >= end:
+                    consumer.pause(place)
                     return
                 if not fetched:
                     silent += 0.2

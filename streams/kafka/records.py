@@ -13,14 +13,15 @@ from typing import Any, Final, NamedTuple, TypeAlias
 import pydantic_core
 from aiokafka.partitioner import murmur2
 
-from ...values import LARGE_VALUE_BYTES, Json, NotJson, decode
-from ..core.codec import Encoded, encode_event, without_large
+from ...values import LARGE_VALUE_BYTES, RUN_ID, Json, NotJson, decode, time_ms
+from ..core.codec import Encoded, decode_event, encode_event, without_large
 from ..core.commands import Dispatch, JoinInput
 from ..core.events import Event
 from .topics import Topics
 
 Headers: TypeAlias = list[tuple[str, bytes]]
 
+LAST_OFFSET: Final = 2**63 - 1
 MOST_BYTES: Final = 900_000
 """Of a record we write; the brokers' own bound is 1 048 588 with headers and framing (message.max.bytes)."""
 ANNOUNCEMENTS: Final = frozenset(
@@ -106,6 +107,19 @@ class HeaderMaker:
 # --- events -------------------------------------------------------------------------------------------------------
 
 
+def event_of(value: bytes | None, key: bytes | None, kind: bytes | None) -> Event:
+    """The event of a record of the log; ``kind`` is its header ``ce_type``.
+
+    Raises NotJson for what is none, or is another than key and headers say: nobody takes anything from it.
+    """
+    event = decode_event(value)
+    if event.run_id.encode() != key:
+        raise NotJson(f"the event is of run {event.run_id}, its key is another")
+    if event.folded and kind in ANNOUNCEMENTS:
+        raise NotJson(f"the event is a {event.type}, its header says another type")
+    return event
+
+
 def encode_small(event: Event) -> Encoded:
     """The record of an event, at most MOST_BYTES: the more it carries, the smaller what may stay in it."""
     for large in (LARGE_VALUE_BYTES, LARGE_VALUE_BYTES // 16, 1024, 0):
@@ -179,6 +193,7 @@ class Work:
     @classmethod
     def of(cls, made: Mapping[str, Any]) -> Work:
         """The work of :meth:`to_json`. Raises KeyError, TypeError or ValueError for what is none."""
+        check_work(made, _WORK)
         step = Dispatch(
             made["runId"],
             made["nodeId"],
@@ -207,6 +222,61 @@ class Work:
             made.get("variables") or {},
             made.get("labels") or {},
         )
+
+
+_NULL: Final = type(None)
+_WORK: Final[Mapping[str, tuple[type, ...]]] = {
+    "runId": (str,),
+    "nodeId": (str,),
+    "item": (list, tuple),
+    "attempt": (int,),
+    "delivery": (int,),
+    "toolId": (str,),
+    "idempotencyKey": (str,),
+    "timeout": (int, float),
+    "held": (bool,),
+    "validation": (str,),
+    "readyAt": (str,),
+    "causationId": (str, _NULL),
+    "planHash": (str, _NULL),
+    "schemaDigest": (str,),
+    "logPartition": (int,),
+    "since": (int,),
+    "seen": (int,),
+}
+PLAN_WORK: Final[Mapping[str, tuple[type, ...]]] = {
+    "runId": (str,),
+    "request": (dict,),
+    "logPartition": (int,),
+    "since": (int,),
+    "again": (bool,),
+}
+"""Field -> its types, of records that others in the cluster have written."""
+_OPTIONAL: Final[Mapping[str, tuple[type, ...]]] = {
+    "joins": (list, tuple),
+    "again": (bool,),
+    "tenant": (str, _NULL),
+    "variables": (dict, _NULL),
+    "labels": (dict, _NULL),
+}
+
+
+def check_work(made: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]]) -> None:
+    """Raises KeyError, TypeError or ValueError for a work record that nobody of ours has written."""
+    for name, types in fields.items():
+        if type(made[name]) not in types:
+            raise TypeError(f"{name} is {made[name]!r:.100}")
+        if types[0] is int and not 0 <= made[name] <= LAST_OFFSET:
+            raise ValueError(f"{name} is {made[name]}")
+    for name, types in _OPTIONAL.items():
+        if name in made and type(made[name]) not in types:
+            raise TypeError(f"{name} is {made[name]!r:.100}")
+    if not RUN_ID.match(made["runId"]):
+        raise ValueError(f"runId is {made['runId']!r:.140}")
+    if not all(type(index) is int and index >= 0 for index in made.get("item", ())):
+        raise TypeError(f"item is {made['item']!r:.100}")
+    if "readyAt" in made:
+        time_ms(made["readyAt"])
 
 
 def work_key(run_id: str, node_id: str, item: Sequence[int]) -> bytes:

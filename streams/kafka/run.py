@@ -8,21 +8,19 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Final, TypeAlias
-
-import pydantic_core
+from typing import Final, TypeAlias
 
 from ...errors import BrokerError, RunNotFound, UsageError
-from ...values import Json, stamp
-from ..core.codec import decode_event
+from ...values import Json, NotJson, stamp
 from ..core.derive import Deriver
-from ..core.events import Event, FlowComplete
+from ..core.events import Control, ControlRefused, Event, FlowComplete, FlowRequested
 from ..core.fold import CannotFold, apply, needs, whole
 from ..core.result import needs_someone, standing_record, uncertain
 from ..core.state import ENDED, RunState, new_run
 from ..requests import control_request
 from .broker_clock import BrokerClock
 from .finding import Finder
+from .records import event_of
 from .tail import Logged, Watched
 from .values import ValueStore
 
@@ -56,6 +54,7 @@ class KafkaRun:
         self._finder, self._values, self._clock, self._ask = finder, values, clock, ask
         self._state: RunState = new_run(run_id)
         self._folded = 0
+        self._folding = asyncio.Lock()
         self._broken = False
 
     @property
@@ -69,8 +68,8 @@ class KafkaRun:
         if self._rejected is not None:
             return str(self._rejected["status"])
         for one in reversed(self._watched.records if self._watched is not None else ()):
-            if one.kind == b"flow-complete":
-                return str(pydantic_core.from_json(one.value)["status"])
+            if one.kind == b"flow-complete" and isinstance(event := self._read(one), FlowComplete):
+                return event.status
         return self._state.public_status
 
     async def _log(self) -> Watched:
@@ -98,19 +97,13 @@ class KafkaRun:
             fresh = watched.records[seen:]
             seen += len(fresh)
             for one in reversed(fresh):
-                if one.kind == b"flow-complete":
-                    return await self._end(one)
+                if one.kind == b"flow-complete" and isinstance(event := self._read(one), FlowComplete):
+                    return dict((await self._whole(one, event))["result"])
             if max_wait is not None or any(one.kind in _STANDS for one in fresh):
                 state = await self.state()
                 if needs_someone(state, self._clock.now_ms(), max_wait):
                     return standing_record(state, self._now(), parked=state.parked)
             await self._moved(watched, seen, LOOK_S if max_wait is not None else 5.0)
-
-    async def _end(self, one: Logged) -> dict[str, Json]:
-        event = await self.event(one)
-        if not isinstance(event, FlowComplete):
-            raise BrokerError("LOG_CORRUPT", f"the end of run {self.id} cannot be read: it is {event.type!r}")
-        return event.result
 
     async def standing(self) -> dict[str, Json]:
         """The result record as of now, ended or not."""
@@ -122,21 +115,47 @@ class KafkaRun:
     async def state(self) -> RunState:
         """The fold of the log as far as it goes. It belongs to this handle: read it, change nothing."""
         watched = await self._log()
-        while self._folded < len(watched.records) and not self._broken:
-            one = watched.records[self._folded]
-            self._folded += 1
-            event = decode_event(one.value)
-            if event.folded:
-                self._values.heard(one.headers)
-                try:
-                    apply(self._state, event, await self._values.load(needs(self._state, event)))
-                except CannotFold as error:
-                    self._state.parked, self._broken = str(error), True
+        async with self._folding:
+            while self._folded < len(watched.records) and not self._broken:
+                one = watched.records[self._folded]
+                event = self._read(one)
+                if event is not None and event.folded:
+                    await self._fold(one, event)
+                self._folded += 1
         return self._state
 
+    async def _fold(self, one: Logged, event: Event) -> None:
+        wanted = needs(self._state, event)
+        if wanted:
+            self._values.heard(one.headers)
+        try:
+            apply(self._state, event, await self._values.load(wanted))
+        except CannotFold as error:
+            self._state.parked, self._broken = str(error), True
+
+    def _read(self, one: Logged) -> Event | None:
+        """The event of a record; None for what is none: it lies in the dead letter, and nobody folds it."""
+        try:
+            return event_of(one.value, self.id.encode(), one.kind)
+        except NotJson:
+            return None
+
     async def event(self, one: Logged) -> Event:
-        """The event of a record, its large values in their places."""
-        event = decode_event(one.value)
+        """The event of a record, its large values in their places. Raises NotJson for what is none."""
+        event = self._read(one)
+        if event is None:
+            raise NotJson(f"the record at {one.offset} is no event of run {self.id}")
+        return await self._whole(one, event)
+
+    async def requested(self) -> FlowRequested | None:
+        """The request that it came of, its input in its place; None as long as that has not been read."""
+        for one in self._watched.records if self._watched is not None else ():
+            if one.kind == b"flow-requested" and isinstance(event := self._read(one), FlowRequested):
+                made = await self._whole(one, event)
+                return made if isinstance(made, FlowRequested) else None
+        return None
+
+    async def _whole(self, one: Logged, event: Event) -> Event:
         if not event.large:
             return event
         self._values.heard(one.headers)
@@ -174,12 +193,14 @@ class KafkaRun:
             while index < len(watched.records):
                 one = watched.records[index]
                 index += 1
-                event = decode_event(one.value)
+                event = self._read(one)
+                if event is None:
+                    continue
                 shown = await self._shown(deriver, one, event) if derived else [event]
                 if index > after:
                     for each in shown:
                         yield each
-                if one.kind == b"flow-complete":
+                if isinstance(event, FlowComplete):
                     return
             if not follow:
                 return
@@ -195,8 +216,8 @@ class KafkaRun:
         """Every large value that the run's log names, by SHA-256."""
         found: dict[str, bytes] = {}
         for one in await self.records():
-            event = decode_event(one.value)
-            if event.large:
+            event = self._read(one)
+            if event is not None and event.large:
                 self._values.heard(one.headers)
                 wanted = {str(place["sha256"]) for place in event.large.values()}
                 found.update(await self._values.load(wanted - found.keys()))
@@ -265,13 +286,11 @@ class KafkaRun:
         while loop.time() < ends:
             for one in watched.records[seen:]:
                 seen += 1
-                if one.kind not in _ANSWERS:
+                event = self._read(one) if one.kind in _ANSWERS else None
+                if not isinstance(event, Control | ControlRefused) or event.control.get("id") != ident:
                     continue
-                made: dict[str, Any] = pydantic_core.from_json(one.value)
-                if (made.get("control") or {}).get("id") != ident:
-                    continue
-                if one.kind == b"control-refused":
-                    raise UsageError(str(made["code"]), str(made["message"]))
+                if isinstance(event, ControlRefused):
+                    raise UsageError(event.code, event.message)
                 await self._settle(watched, kind)
                 return
             await self._moved(watched, seen, 1.0)

@@ -13,7 +13,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
@@ -36,6 +36,11 @@ from .values import ValueStore
 from .writer import Writer
 
 log = logging.getLogger(__name__)
+
+AGAIN_MS: Final = 50.0
+"""How soon a timer that cannot be fired yet is looked at again."""
+UNKNOWN: Final = 1 << 62
+"""An offset behind every other."""
 
 
 class Scheduler:
@@ -91,9 +96,11 @@ class Scheduler:
         """Fold what comes until cancelled."""
         ticking = asyncio.ensure_future(self._tick_for_ever())
         try:
+            count = 0
             while True:
-                await self._pace()
+                await self._pace(count)
                 fetched = await self._consumer.getmany(timeout_ms=200, max_records=4000)
+                count = sum(map(len, fetched.values()))
                 await self._still_mine()
                 for place, records in fetched.items():
                     owned = self.owned.get(place.partition)
@@ -128,6 +135,8 @@ class Scheduler:
             owned = self.owned.get(partition)
             if owned is not None and owned.ready:
                 self._consumer.seek(place, owned.ledger.position)
+                owned.sure_from = UNKNOWN
+                self._folding.spawn(self._look_up_end(owned))
                 continue
             self._consumer.seek(place, 0)  # never read: paused until it is taken over
             self._consumer.pause(place)
@@ -137,8 +146,12 @@ class Scheduler:
 
     def _begin(self, partition: int) -> None:
         def due(run_id: str, name: str, kind: str) -> None:
-            if self.owned.get(partition) is owned and owned.ready:
+            if self.owned.get(partition) is not owned:
+                return
+            if owned.ready:
                 self._folding.due(owned, run_id, name, kind)
+            else:  # its moment came while the partition was being taken over
+                owned.timers.start(run_id, name, kind, self._clock.now_ms() + AGAIN_MS)
 
         owned = Owned(Ledger(partition), Timers(asyncio.get_running_loop(), self._clock, due))
         self.owned[partition] = owned
@@ -164,6 +177,10 @@ class Scheduler:
             except KafkaError as error:
                 log.warning("taking over partition %d of %s: %r; trying again", partition, self._topic, error)
                 await asyncio.sleep(0.5)
+            except Exception as error:  # a fault of ours: told, and the partition is not left alone in silence
+                owned.failed = repr(error)
+                log.exception("partition %d of %s cannot be taken over; trying again", partition, self._topic)
+                await asyncio.sleep(5)
         else:
             return
         if self.owned.get(partition) is not owned:
@@ -178,6 +195,16 @@ class Scheduler:
             owned.ready = True
             self._consumer.resume(place)
             log.info("owns partition %d of %s: %s", partition, self._topic, taking.replay)
+
+    async def _look_up_end(self, owned: Owned) -> None:
+        """A partition came back. In between another may have owned it, and folded what this one has not read yet."""
+        while owned.ready:
+            try:
+                owned.sure_from = await self._end_of(owned.ledger.partition)
+                return
+            except KafkaError as error:
+                log.warning("the end of partition %d of %s: %r", owned.ledger.partition, self._topic, error)
+                await asyncio.sleep(0.5)
 
     async def _end_of(self, partition: int) -> int:
         return (await self._reader.bounds(self._topic, partition))[1]

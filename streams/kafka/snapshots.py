@@ -7,9 +7,9 @@ from typing import Any
 
 from ...values import Json
 from ..core.snapshot import from_snapshot, to_snapshot
-from ..core.state import Path
+from ..core.state import Path, new_run
 from .ledger import Lease, StepKey, Tracked
-from .records import Record, decode_record, encode_work, snapshot_key
+from .records import Record, decode_record, encode_work, snapshot_key, trace_of
 from .topics import Topics
 from .values import ValueStore
 
@@ -46,6 +46,13 @@ async def write_snapshot(tracked: Tracked, offset: int, partition: int, topics: 
     encoded = encode_work(made)
     headers = await values.store(encoded.values)
     return Record(topics.snapshots, partition, snapshot_key(tracked.run_id, offset), encoded.record, headers)
+
+
+def unreadable(run_id: str, offset: int, error: Exception) -> Tracked:
+    """A run whose snapshot this release cannot read: parked, and what came after the snapshot stays needed."""
+    state = new_run(run_id)
+    state.parked = f"its snapshot cannot be read here: {error}"
+    return Tracked(state, offset + 1, offset + 1, "", trace_of(run_id), covered=offset, broken=True, spoiled=True)
 
 
 async def read_snapshot(value: bytes, values: ValueStore) -> Tracked:

@@ -12,15 +12,17 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from aiokafka.errors import KafkaError
+
+from ...errors import BrokerError, JournalError
 from ...values import NotJson
-from ..core.codec import decode_event
 from ..core.commands import Announce
-from ..core.events import Event, FlowComplete
+from ..core.events import ControlRefused, Event, FlowComplete
 from ..core.fold import CannotFold, needs
-from .ledger import Ledger, Tracked
+from .ledger import Ledger
 from .reader import FetchedRecord, Reader
-from .records import ANNOUNCEMENTS, Mark, header, snapshot_place, trace_in, trace_of
-from .snapshots import read_snapshot
+from .records import ANNOUNCEMENTS, Mark, event_of, header, snapshot_place, trace_in, trace_of
+from .snapshots import read_snapshot, unreadable
 from .topics import Topics
 from .values import ValueStore
 
@@ -101,8 +103,7 @@ class TakeOver:
             await self._breathe()
 
     async def _read_snapshots(self) -> None:
-        newest: dict[str, tuple[int, bytes]] = {}
-        known: dict[str, set[int]] = {}
+        known: dict[str, dict[int, bytes]] = {}
         first, end = await self._reader.bounds(self._topics.snapshots, self._partition)
         async for batch in self._reader.read(self._topics.snapshots, self._partition, first, end):
             for record in batch:
@@ -112,23 +113,30 @@ class TakeOver:
                     continue
                 run_id, offset = place
                 if record.value is None:
-                    known.get(run_id, set()).discard(offset)
-                    if newest.get(run_id, (-1,))[0] == offset:
-                        del newest[run_id]
-                    continue
-                known.setdefault(run_id, set()).add(offset)
-                if run_id not in newest or newest[run_id][0] < offset:
-                    newest[run_id] = (offset, record.value)
-        for run_id, (_, value) in newest.items():
+                    known.get(run_id, {}).pop(offset, None)
+                else:
+                    known.setdefault(run_id, {})[offset] = record.value
+        for run_id, snapshots in known.items():
             if run_id not in self.ledger.done:
-                await self._restore(run_id, value, sorted(known[run_id]))
+                await self._restore(run_id, snapshots)
                 await self._breathe()
 
-    async def _restore(self, run_id: str, value: bytes, offsets: list[int]) -> None:
-        tracked = await read_snapshot(value, self._values)
-        tracked.snapshots = offsets
-        self.ledger.runs[run_id] = tracked
-        self.replay.snapshots += 1
+    async def _restore(self, run_id: str, snapshots: dict[int, bytes]) -> None:
+        """The newest snapshot that can be read. Of one that a newer release wrote the run waits for it, parked."""
+        for offset in sorted(snapshots, reverse=True):
+            try:
+                tracked = await read_snapshot(snapshots[offset], self._values)
+            except (CannotFold, JournalError) as error:
+                tracked = unreadable(run_id, offset, error)
+            except (KafkaError, BrokerError):
+                raise
+            except Exception as error:  # whatever somebody put there
+                log.warning("%s of run %s at %d is none: %r", self._topics.snapshots, run_id, offset, error)
+                continue
+            tracked.snapshots = sorted(snapshots)
+            self.ledger.runs[run_id] = tracked
+            self.replay.snapshots += 1
+            return
 
     # --- the log --------------------------------------------------------------------------------------------------
 
@@ -139,7 +147,7 @@ class TakeOver:
         kind = header(record.headers, "ce_type")
         tracked = self.ledger.runs.get(run_id)
         if kind in ANNOUNCEMENTS:
-            ident = (header(record.headers, "ce_id") or b"").decode()
+            ident = (header(record.headers, "ce_id") or b"").decode("utf-8", "replace")
             self.ledger.refusals.pop(ident, None)
             if tracked is not None:
                 tracked.untold.pop(ident, None)
@@ -147,8 +155,8 @@ class TakeOver:
         if (tracked is not None and record.offset <= tracked.covered) or self._is_past(run_id, kind):
             return
         try:
-            event = decode_event(record.value)
-        except (NotJson, TypeError):
+            event = event_of(record.value, record.key, kind)
+        except NotJson:
             return  # its dead letter was written by whoever saw it live
         self._values.heard(record.headers)
         if isinstance(event, FlowComplete):
@@ -170,7 +178,9 @@ class TakeOver:
     async def _fold(self, event: Event, record: FetchedRecord) -> None:
         trace = trace_in(record.headers) or trace_of(event.run_id)
         met = self.ledger.receive(event, record.offset, trace, record.timestamp)
-        if not isinstance(met, Tracked):
+        if isinstance(met, ControlRefused):
+            met = self.ledger.runs.get(event.run_id)
+        if met is None:
             return
         self.replay.folded += 1
         try:
@@ -183,6 +193,8 @@ class TakeOver:
                 await self._breathe()
         except CannotFold as error:
             self.ledger.park(met, error)
+        except (KafkaError, BrokerError):
+            raise  # no broker gives its values: the whole take-over is tried again
         except Exception as error:  # a fault of ours parks this run, the others go on
             log.exception("run %s: the fold failed at offset %d", event.run_id, record.offset)
             self.ledger.park(met, error)

@@ -64,8 +64,12 @@ class ValueStore:
         """Remember where values lie that a record names."""
         found = header(headers, HEADER)
         if found is not None:
-            for sha, place in json.loads(found).items():
-                self._place(sha, (int(place[0]), int(place[1])))
+            try:
+                places = {str(sha): (int(place[0]), int(place[1])) for sha, place in json.loads(found).items()}
+            except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
+                return  # not of ours; the values are found by scanning
+            for sha, place in places.items():
+                self._place(sha, place)
 
     async def load(self, digests: Iterable[str]) -> dict[str, bytes]:
         """The values. Raises JournalError VALUE_MISSING for one that is not there or damaged."""

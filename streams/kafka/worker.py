@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import partial
@@ -131,7 +131,6 @@ class Role(Service):
         self._running: asyncio.Task[None] | None = None
 
     async def on_start(self) -> None:
-        self._parts.pulse.beat(self.name)
         await self._begin()
 
     async def _begin(self) -> None:
@@ -165,25 +164,36 @@ class Role(Service):
         error = error or RuntimeError("it ended by itself")
         role, self._role, self._running = self._role, None, None
         self._parts.roles.pop(self.name, None)
-        await self._end(role)
+        await self._beating(self._end(role))
         while not self.should_stop:
             self._parts.watch.trouble(self.name, _sentence(error))
             fault = None if isinstance(error, KafkaError | DynamicFlowError) else error
             log.error("the %s failed and is started again: %s", self.name, _sentence(error), exc_info=fault)
             await self.sleep(RESTART_S)
-            self._parts.pulse.beat(self.name)
             try:
-                await self._begin()
+                await self._beating(self._begin())
             except Exception as again:
                 error = again
             else:
                 return
 
+    async def _beating(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do what may wait for brokers as long as it takes: it is not stuck."""
+        doing = asyncio.ensure_future(work)
+        try:
+            while not doing.done():
+                await asyncio.wait({doing}, timeout=1.0)
+                self._parts.pulse.beat(self.name)
+            doing.result()
+        finally:
+            doing.cancel()
+            await asyncio.gather(doing, return_exceptions=True)
+
     async def on_stop(self) -> None:
         role, running = self._role, self._running
         if role is None:
             return
-        PART.set(self.name)
+        part = PART.set(self.name)
         try:
             await role.drain()
         except Exception:
@@ -192,6 +202,7 @@ class Role(Service):
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
         await self._end(role)
+        PART.reset(part)
 
     async def _end(self, role: Any) -> None:
         try:

@@ -20,6 +20,7 @@ from aiokafka.protocol.metadata import MetadataRequest
 
 from .broker_clock import BrokerClock
 from .connection import Connection
+from .pace import FEW, ROUND_S
 from .records import Record
 
 log = logging.getLogger(__name__)
@@ -30,8 +31,6 @@ Acknowledged: TypeAlias = "Callable[[int, Exception | None], None]"
 BATCH_BYTES: Final = 960_000
 """Of one batch; the brokers' bound for a batch is 1 048 588."""
 
-LINGER_S: Final = 0.003
-"""Between two rounds of batches: a broker spends more on a request than on the records in it."""
 PAUSE_S: Final = 0.2
 """Between two tries while no broker answers."""
 NEVER: Final = (
@@ -136,11 +135,11 @@ class Writer:
             self._flush_soon()
 
     def _flush_soon(self) -> None:
-        """At once when nothing was sent lately; else what comes within the next two milliseconds goes together."""
+        """At once when there is little on its way, or nothing was sent lately; else what comes soon goes together."""
         self._flushing = True
         loop = asyncio.get_running_loop()
-        wait = self._flushed + LINGER_S - loop.time()
-        if wait <= 0:
+        wait = self._flushed + ROUND_S - loop.time()
+        if wait <= 0 or self.unacknowledged < FEW:
             loop.call_soon(self._flush)
         else:
             loop.call_later(wait, self._flush)

@@ -1,18 +1,54 @@
-"""Every test of this folder runs on a SQLite file and in memory: one contract, two journals."""
+"""Every test of this folder is of one contract and runs on every engine, but for those that the table names."""
 
 from __future__ import annotations
 
+import secrets
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Final
 
 import pytest
 
-from tests.engine.engine_kit import Open, in_memory, on_file
+from tests.engine.engine_kit import Open, in_memory, on_file, on_kafka
+from tests.kafka.conftest import broker as broker
+from tests.kafka.conftest import pytest_collection_finish as pytest_collection_finish
+
+ENGINES: Final = ("file", "memory", "kafka")
+EMBEDDED: Final = ("file", "memory")
+
+NOT_EVERYWHERE: Final[Mapping[str, tuple[tuple[str, ...], str]]] = {
+    "TestVirtualTime": (EMBEDDED, "workers go by the brokers' time; no clock of a test's own moves it"),
+    "TestGoingOn::test_without_the_tools_it_is_parked_and_with_them_it_goes_on": (
+        EMBEDDED,
+        "opening a journal takes its runs up again; a run that a worker has parked waits for `resume`: tests/kafka",
+    ),
+    "TestGoingOn::test_only_the_runs_that_are_named": (
+        EMBEDDED,
+        "`resume=` chooses among the runs of a journal of one's own; workers share all of them",
+    ),
+}
+"""Class, or class::test -> the engines it runs on, and why not on all. What is not here runs on ENGINES."""
 
 
-@pytest.fixture(params=[on_file, in_memory], ids=["file", "memory"])
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "make" in metafunc.fixturenames:
+        owner = metafunc.cls.__name__ if metafunc.cls is not None else ""
+        for name in (f"{owner}::{metafunc.function.__name__}", owner):
+            if name in NOT_EVERYWHERE:
+                metafunc.parametrize("make", NOT_EVERYWHERE[name][0], indirect=True)
+                return
+        metafunc.parametrize("make", ENGINES, indirect=True)
+
+
+@pytest.fixture
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
-    opened: Open = request.param(tmp_path)
-    return opened
+    """Makes an engine on the test's own journal or topics; closed and made again, it finds the runs of before."""
+    makers: dict[str, Callable[[], Open]] = {
+        "file": lambda: on_file(tmp_path),
+        "memory": in_memory,
+        "kafka": lambda: on_kafka(request.getfixturevalue("broker").bootstrap, f"e{secrets.token_hex(3)}-"),
+    }
+    return makers[request.param]()
 
 
 @pytest.fixture(autouse=True)

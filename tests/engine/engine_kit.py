@@ -1,31 +1,93 @@
-"""Tools and plans for tests of an engine, and the two places it may keep its runs in."""
+"""Tools and plans for tests of an engine, and the places it may keep its runs in."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol, TypeAlias
 
-from dynamicflow import Engine, Run, Tool, ToolContext, create_tool
+from dynamicflow import Check, Engine, Options, Tool, ToolContext, create_tool
+from dynamicflow.planner import ir
 from dynamicflow.streams.core.events import Event
 from dynamicflow.streams.embedded.memory import MemoryJournal
+from dynamicflow.streams.kafka.engine import KafkaEngine
+from dynamicflow.values import Json
+from tests.kafka.kafka_kit import Site
 
 WAIT_S: Final = 10.0
 """How long a test waits for what must happen; nothing here takes that long."""
 
-Open = Callable[..., Engine]
-"""Makes an engine on the test's own journal; closed and made again, it finds the runs of before."""
+
+class AnyRun(Protocol):
+    """What a run is to a caller, whichever engine has it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def status(self) -> str: ...
+    @property
+    def rejected(self) -> dict[str, Json] | None: ...
+    async def result(self, *, max_wait: float | None = None) -> dict[str, Json]: ...
+    def events(self, *, after: int = 0, derived: bool = True, follow: bool = True) -> AsyncIterator[Event]: ...
+    async def cancel(self, reason: str = "", *, by: str = "", control_id: str = "") -> None: ...
+    async def resolve(
+        self,
+        node_id: str,
+        resolution: str,
+        *,
+        output: Json = None,
+        reason: str = "",
+        item: tuple[int, ...] = (),
+        by: str = "",
+        control_id: str = "",
+    ) -> None: ...
+
+
+class AnyEngine(Protocol):
+    """What an engine is to a caller."""
+
+    def check(self, plan: Json | ir.Plan, *, options: Options | None = None) -> Check: ...
+    async def start(
+        self,
+        plan_or_prompt: Json | ir.Plan,
+        *,
+        input: Json = None,
+        run_id: str | None = None,
+        options: Mapping[str, Json] | Options | None = None,
+        labels: Mapping[str, str] | None = None,
+        model: str | None = None,
+    ) -> AnyRun: ...
+    def run(self, run_id: str) -> AnyRun:
+        """Raises RunNotFound at once, or when it is first read."""
+
+
+Open: TypeAlias = Callable[..., AbstractAsyncContextManager[AnyEngine]]
+"""Makes an engine on the test's own journal or topics; closed and made again, it finds the runs of before."""
 
 
 def on_file(folder: Path) -> Open:
     return lambda **settings: Engine.open(folder / "runs.db", **settings)
 
 
-def in_memory(folder: Path) -> Open:
+def in_memory() -> Open:
     journal = MemoryJournal()
     return lambda **settings: Engine.in_memory(journal=journal, **settings)
+
+
+def on_kafka(bootstrap: str, prefix: str) -> Open:
+    """A worker of this process with every role, and a client: together what the embedded engine is by itself."""
+    return Site(bootstrap, prefix, partitions=2).engine
+
+
+async def listed(engine: AnyEngine, **asked: Any) -> dict[str, str]:
+    """Run id -> status, as ``runs()`` lists them. The topics have to be read for it: there it is awaited."""
+    if isinstance(engine, KafkaEngine):
+        return {str(row["runId"]): str(row["status"]) for row in await engine.runs(**asked)}
+    assert isinstance(engine, Engine)
+    return {row.run_id: row.status for row in engine.runs(**asked)}
 
 
 def made(name: str, execute: Callable[..., Any], **spec: Any) -> Tool:
@@ -117,6 +179,11 @@ def types_of(events: Sequence[Event]) -> list[str]:
     return [event.type for event in events]
 
 
-async def recorded(run: Run) -> list[Event]:
+def unheld(types: Sequence[str]) -> list[str]:
+    """Without holds of steps: a worker that is not sure to be the first puts a ``tool-start`` into the log."""
+    return [kind for kind in types if kind != "tool-start"]
+
+
+async def recorded(run: AnyRun) -> list[Event]:
     """The run's log, once its end is in it: a result may be had a moment before."""
     return [event async for event in run.events(derived=False)]

@@ -10,7 +10,21 @@ from typing import Any
 import pytest
 
 from dynamicflow import ToolContext, UsageError, VirtualClock
-from tests.engine.engine_kit import CHAIN, WAIT_S, Crowd, Gate, Open, call, double, echo, flaky, made, plan, recorded
+from tests.engine.engine_kit import (
+    CHAIN,
+    WAIT_S,
+    Crowd,
+    Gate,
+    Open,
+    call,
+    double,
+    echo,
+    flaky,
+    listed,
+    made,
+    plan,
+    recorded,
+)
 
 DAY_S = 86_400
 
@@ -152,7 +166,7 @@ class TestTimeouts:
     async def test_of_the_run_end_it_as_timed_out(self, make: Open) -> None:
         gate = Gate()
         async with make(tools=[gate.tool]) as engine:
-            run = await engine.start(plan(call("a", "gate")), options={"timeout": 100})
+            run = await engine.start(plan(call("a", "gate")), options={"timeout": 700})
             result = await asyncio.wait_for(run.result(), WAIT_S)
             assert await asyncio.to_thread(gate.stopped.wait, WAIT_S)
 
@@ -173,7 +187,7 @@ class TestTimeouts:
     async def test_of_an_owner_cancels_what_runs_in_it(self, make: Open) -> None:
         gate = Gate()
         async with make(tools=[gate.tool]) as engine:
-            body = {"id": "s", "type": "sequence", "timeout": 100, "body": [call("a", "gate")], "onError": "continue"}
+            body = {"id": "s", "type": "sequence", "timeout": 500, "body": [call("a", "gate")], "onError": "continue"}
             result = await asyncio.wait_for((await engine.start(plan(body))).result(), WAIT_S)
             assert await asyncio.to_thread(gate.stopped.wait, WAIT_S)
 
@@ -290,7 +304,7 @@ class TestGoingOn:
         gate.open()
         async with make(tools=[gate.tool], resume=["r1"]) as engine:
             await asyncio.wait_for(recorded(engine.run("r1")), WAIT_S)
-            statuses = {row.run_id: row.status for row in engine.runs()}
+            statuses = await listed(engine)
 
         assert statuses == {"r1": "completed", "r2": "running"}
 

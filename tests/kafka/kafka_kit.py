@@ -14,6 +14,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 from dynamicflow.streams.kafka.admin import create_topics
 from dynamicflow.streams.kafka.connection import Connection
 from dynamicflow.streams.kafka.engine import KafkaEngine
+from dynamicflow.streams.kafka.records import partition_of
 from dynamicflow.streams.kafka.settings import Settings
 from dynamicflow.streams.kafka.topics import Topics
 from dynamicflow.streams.kafka.worker import build_app
@@ -60,7 +61,9 @@ class Site:
         return Settings(self.connection, self.topics, **{**SHORT, **changes})
 
     @asynccontextmanager
-    async def worker(self, *, tools: Sequence[Any] = (), joins: Sequence[Any] = (), **changes: Any) -> AsyncIterator[Any]:
+    async def worker(
+        self, *, tools: Sequence[Any] = (), joins: Sequence[Any] = (), **changes: Any
+    ) -> AsyncIterator[Any]:
         """A worker of this process, all roles unless ``roles`` says otherwise; the Faust application."""
         await self.make_topics()
         app = build_app(self.settings(**changes), tools=tools, joins=joins)
@@ -77,9 +80,16 @@ class Site:
     async def engine(
         self, *, tools: Sequence[Any] = (), joins: Sequence[Any] = (), **changes: Any
     ) -> AsyncIterator[KafkaEngine]:
-        """A worker, and a client that knows the same tools."""
-        async with self.worker(tools=tools, joins=joins, **changes), self.client(tools=tools, joins=joins) as engine:
+        """A worker, and a client that knows the same tools; both are up on entering."""
+        await self.make_topics()
+        app = build_app(self.settings(**changes), tools=tools, joins=joins)
+        engine = self.client(tools=tools, joins=joins)
+        try:
+            await asyncio.gather(app.start(), engine.__aenter__())
             yield engine
+        finally:
+            await engine.__aexit__(None, None, None)
+            await app.stop()
 
     # --- any user's own Kafka client ------------------------------------------------------------------------------
 
@@ -93,11 +103,27 @@ class Site:
         partition: int | None = None,
     ) -> tuple[int, int]:
         """Append a record as it is, JSON unless it is bytes or None; (partition, offset)."""
-        body = value if isinstance(value, bytes) or value is None else json.dumps(value).encode()
+        body = value if isinstance(value, bytes) or value is None else json.dumps(value, ensure_ascii=False).encode()
         raw = key.encode() if isinstance(key, str) else key
-        async with AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all", max_request_size=4 << 20) as producer:
-            sent = await producer.send_and_wait(topic, body, key=raw, headers=list(headers), partition=partition)
-        return sent.partition, sent.offset
+        async with AIOKafkaProducer(
+            bootstrap_servers=self.bootstrap, acks="all", max_request_size=4 << 20, max_batch_size=4 << 20
+        ) as producer:
+            if partition is None:
+                partition = partition_of(raw or b"", len(await producer.partitions_for(topic)))
+            batch = producer.create_batch()  # ``send`` takes no record that has neither key nor value
+            batch.append(key=raw, value=body, timestamp=None, headers=list(headers))
+            sent = await (await producer.send_batch(batch, topic, partition=partition))
+        return partition, sent.offset
+
+    async def send_all(
+        self, topic: str, records: Iterable[tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]]
+    ) -> None:
+        """Append records (key, value, headers) in their order to the first partition."""
+        async with AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all", max_batch_size=900_000) as producer:
+            batch = producer.create_batch()
+            for key, value, headers in records:
+                assert batch.append(key=key, value=value, timestamp=None, headers=list(headers))
+            await (await producer.send_batch(batch, topic, partition=0))
 
     async def request(self, value: Json | bytes, **fields: Any) -> tuple[int, int]:
         """Append a request; (partition, offset)."""
@@ -105,37 +131,64 @@ class Site:
 
     async def records(self, *topics: str) -> list[Any]:
         """All records of the topics as of now, without a group, by topic, partition, offset."""
-        consumer = AIOKafkaConsumer(bootstrap_servers=self.bootstrap, enable_auto_commit=False, fetch_max_wait_ms=50)
-        await consumer.start()
-        try:
-            counts = {topic: await consumer._client._wait_on_metadata(topic) for topic in topics}
-            places = [TopicPartition(topic, number) for topic, count in counts.items() for number in sorted(count)]
+        async with self._reading(*topics) as (consumer, places):
             ends = {place: end for place, end in (await consumer.end_offsets(places)).items() if end}
             found: list[Any] = []
-            consumer.assign(list(ends))
-            if ends:
-                await consumer.seek_to_beginning(*ends)
             while ends:
-                for place, batch in (await consumer.getmany(timeout_ms=200)).items():
-                    found += [record for record in batch if record.offset < ends.get(place, 0)]
+                for place, batch in (await consumer.getmany(*ends, timeout_ms=200)).items():
+                    found += [record for record in batch if record.offset < ends[place]]
                 for place in list(ends):
                     if await consumer.position(place) >= ends[place]:
                         del ends[place]
             return sorted(found, key=lambda one: (one.topic, one.partition, one.offset))
+
+    async def first(self, topic: str, wanted: Callable[[Any], bool], what: str) -> Any:
+        """The first record of a topic that is wanted; waited for."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + WAIT_S
+        async with self._reading(topic) as (consumer, _):
+            while loop.time() < ends:
+                for batch in (await consumer.getmany(timeout_ms=500)).values():
+                    for record in batch:
+                        if wanted(record):
+                            return record
+        raise AssertionError(f"not within {WAIT_S:g} s: {what}")
+
+    @asynccontextmanager
+    async def _reading(self, *topics: str) -> AsyncIterator[tuple[Any, list[TopicPartition]]]:
+        consumer = AIOKafkaConsumer(
+            bootstrap_servers=self.bootstrap, enable_auto_commit=False, fetch_max_wait_ms=50, retry_backoff_ms=20
+        )
+        await consumer.start()
+        try:
+            places = [
+                TopicPartition(topic, number)
+                for topic in topics
+                for number in sorted(await consumer._client._wait_on_metadata(topic))
+            ]
+            consumer.assign(places)
+            await consumer.seek_to_beginning(*places)
+            yield consumer, places
         finally:
             await consumer.stop()
 
-    async def results(self) -> dict[str, Any]:
-        """Run id -> the last record of ``flow-complete``, decoded."""
-        return {one.key.decode(): json.loads(one.value) for one in await self.records(self.topics.complete)}
-
     async def result(self, run_id: str) -> Any:
-        """A run's record of ``flow-complete``, waited for."""
-        return (await until(lambda: self._result(run_id), f"the result of {run_id}"))[0]
+        """A run's record of ``flow-complete``, decoded; waited for."""
+        key = run_id.encode()
+        found = await self.first(self.topics.complete, lambda one: bool(one.key == key), f"the result of {run_id}")
+        return json.loads(found.value)
 
-    async def _result(self, run_id: str) -> list[Any]:
-        found = await self.results()
-        return [found[run_id]] if run_id in found else []
+    async def log(self, run_id: str) -> list[Any]:
+        """The run's records of ``flow-events``, decoded: what is there now."""
+        return [json.loads(one.value) for one in await self.records(self.topics.events) if one.key == run_id.encode()]
+
+    async def said(self, run_id: str, kind: str) -> Any:
+        """The run's first event of that type, decoded; waited for."""
+        key, name = run_id.encode(), kind.encode()
+        found = await self.first(
+            self.topics.events, lambda one: one.key == key and ("ce_type", name) in one.headers, f"{kind} of {run_id}"
+        )
+        return json.loads(found.value)
 
     async def letters(self, count: int = 1) -> list[Any]:
         """The dead letters, decoded, once there are so many."""

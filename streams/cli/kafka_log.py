@@ -1,0 +1,140 @@
+"""The log of one run in the topics: read from the run's own partition, and from nowhere else but its large values.
+
+Positions are offsets plus one, so that the first is above 0, as in a journal.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import aclosing, suppress
+from typing import Any, TypeAlias, TypeVar
+
+from ...values import NotJson
+from ..kafka.finding import Finder
+from ..kafka.reader import FetchedRecord, Reader
+from ..kafka.records import decode_record, event_of, header, snapshot_place
+from ..kafka.tail import Tail
+from ..kafka.topics import Topics
+from ..kafka.values import ValueStore
+
+T = TypeVar("T")
+Do: TypeAlias = Callable[[Coroutine[Any, Any, T]], T]
+LowWater: TypeAlias = Callable[[], Coroutine[Any, Any, dict[int, int]]]
+"""Partition -> offset before which only runs with a snapshot are still needed; nothing where none is known."""
+
+
+class RunStretch:
+    """Where the run lies, and its records as they come."""
+
+    def __init__(
+        self, topics: Topics, reader: Reader, values: ValueStore, run_id: str, partition: int, first: int = 0
+    ) -> None:
+        """``first``: offset of its first record; :meth:`find` finds it."""
+        self._topics, self._reader, self._values = topics, reader, values
+        self._run_id, self._key, self._partition = run_id, run_id.encode(), partition
+        self._first = first
+        self._last: int | None = None
+        """Offset of its end, once that is known."""
+        self._read_to = first
+        """Every record before has been looked at; the newest of the run was handed out at ``_given``."""
+        self._given = 0
+
+    async def find(self, tail: Tail, low_water: LowWater) -> bool:
+        """False when the log holds no such run. ``tail``: one that was never started."""
+        _, end = await self._reader.bounds(self._topics.events, self._partition)
+        tail.starts[self._partition] = tail.positions[self._partition] = end
+        finder = Finder(self._reader, tail, self._topics)
+        mark = await finder.mark(self._run_id, self._partition)
+        if mark is not None:
+            self._first, self._last = mark.first, mark.last
+            return True
+        first = None if _tells_time(self._run_id) else await self._alive(low_water, end)
+        first = await finder.first_offset(self._run_id, self._partition) if first is None else first
+        self._first = self._read_to = first or 0
+        return first is not None
+
+    async def _alive(self, low_water: LowWater, end: int) -> int | None:
+        """Its first offset if it lives: a scheduler would find it at its snapshot, or after its low-water mark."""
+        found = await self._in_snapshots()
+        start = (await low_water()).get(self._partition)
+        if found is not None or start is None:
+            return found
+        low, _ = await self._reader.bounds(self._topics.events, self._partition)
+        async with aclosing(self._reader.read(self._topics.events, self._partition, max(start, low), end)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    if record.key == self._key and header(record.headers, "ce_type") == b"flow-requested":
+                        return int(record.offset)
+        return None
+
+    async def _in_snapshots(self) -> int | None:
+        found: dict[int, int] = {}
+        low, end = await self._reader.bounds(self._topics.snapshots, self._partition)
+        async with aclosing(self._reader.read(self._topics.snapshots, self._partition, low, end)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    place = snapshot_place(record.key or b"")
+                    if place is None or place[0] != self._run_id:
+                        continue
+                    found.pop(place[1], None)
+                    with suppress(
+                        NotJson, LookupError, TypeError, ValueError
+                    ):  # deleted, or whatever somebody put there
+                        found[place[1]] = int(decode_record(record.value)["shell"]["first"])
+        return max(found.values(), default=None)
+
+    async def fetch(self, after: int) -> list[tuple[int, bytes]]:
+        """(position, record) with ``position > after``, as far as the log goes now, or to the run's end."""
+        start = self._read_to if after and after == self._given else max(after, self._first)
+        low, end = await self._reader.bounds(self._topics.events, self._partition)
+        end = end if self._last is None else self._last + 1
+        found: list[tuple[int, bytes]] = []
+        async with aclosing(self._reader.read(self._topics.events, self._partition, max(start, low), end)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    if record.key == self._key and self._take(record):
+                        found.append((record.offset + 1, record.value))
+                        if record.offset == self._last:
+                            self._read_to, self._given = record.offset + 1, record.offset + 1
+                            return found
+        self._read_to, self._given = max(start, end), found[-1][0] if found else after
+        return found
+
+    def _take(self, record: FetchedRecord) -> bool:
+        """False for what no scheduler can read: none has folded it, as its dead letter says."""
+        try:
+            event_of(record.value, record.key, header(record.headers, "ce_type"))
+        except NotJson:
+            return False
+        self._values.heard(record.headers)
+        if self._last is None and header(record.headers, "ce_type") == b"flow-complete":
+            self._last = record.offset  # what follows under the same id is answers to those who come too late
+        return True
+
+    async def grown(self) -> bool:
+        """There is something in the partition that has not been looked at."""
+        return (await self._reader.bounds(self._topics.events, self._partition))[1] > self._read_to
+
+
+class KafkaLog:
+    """The same for callers without an event loop."""
+
+    def __init__(self, stretch: RunStretch, values: ValueStore, do: Do[Any]) -> None:
+        self._stretch, self._values, self._do = stretch, values, do
+
+    def read(self, run_id: str, *, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """(position, record) of the run, ascending. Raises BrokerError."""
+        yield from self._do(self._stretch.fetch(after))
+
+    def load(self, digests: Iterable[str]) -> dict[str, bytes]:
+        """Large values by digest. Raises JournalError, BrokerError."""
+        wanted = list(digests)
+        return self._do(self._values.load(wanted)) if wanted else {}
+
+
+def _tells_time(run_id: str) -> bool:
+    try:
+        return uuid.UUID(run_id).version == 7
+    except ValueError:
+        return False
