@@ -9,7 +9,7 @@
     leaves       tool, value, wait                            owners        conditional, switch, sequence, parallel
     collections  map, filter, reduce, loops
     result       the record of how a run ended or stands      weigh         whether a composed value is too large
-    derive       what readers see and nobody stores
+    derive       what readers see and nobody stores           snapshot      a state as JSON, and back
 
 Read ``events``, ``state``, ``fold``, then the node kind you came for.
 """
