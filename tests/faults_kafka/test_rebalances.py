@@ -20,7 +20,7 @@ from tests.kafka.broker import SharedBroker
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(420)]
 
 RUNS: Final = 1000
-CYCLES: Final = 7
+CYCLES: Final = 9
 WAIT_MS: Final = 12_000
 STEP_MS: Final = (5000, 8000)
 """A tenth of what a minute's drain is meant for; sessions (3 s) and leases (12 s) are scaled with it."""

@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
@@ -25,6 +25,8 @@ WAIT_S: Final = 20.0
 SHORT: Final[Mapping[str, float]] = {"session_s": 6.0, "commit_s": 0.2, "lease_s": 10.0, "drain_s": 5.0}
 """Times of a worker, in seconds; in production they are longer."""
 T = TypeVar("T")
+Appended: TypeAlias = tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]
+"""(key, value, headers) of a record."""
 
 
 async def until(look: Callable[[], Awaitable[T]], what: str, seconds: float = WAIT_S) -> T:
@@ -115,9 +117,7 @@ class Site:
             sent = await (await producer.send_batch(batch, topic, partition=partition))
         return partition, sent.offset
 
-    async def send_all(
-        self, topic: str, records: Iterable[tuple[bytes | None, bytes | None, Sequence[tuple[str, bytes]]]]
-    ) -> None:
+    async def send_all(self, topic: str, records: Iterable[Appended]) -> None:
         """Append records (key, value, headers) in their order to the first partition."""
         async with AIOKafkaProducer(bootstrap_servers=self.bootstrap, acks="all", max_batch_size=900_000) as producer:
             batch = producer.create_batch()

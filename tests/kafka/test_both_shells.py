@@ -60,6 +60,7 @@ PLANS: dict[str, tuple[dict[str, Any], Json]] = {
 }
 """Name -> (plan, input)."""
 ENDED = sorted(PLANS.keys() - {"suspended"})
+TIMED = {"retry", "wait"}
 
 
 @pytest.fixture
@@ -169,18 +170,19 @@ class TestALogOfTheEmbeddedEngineIsFoldedByWorkers:
             await until(lambda: _settled(app, {"suspended"}), "all others are put aside")
             for name in PLANS:
                 run = await reader.find(name)
-                state, before = await run.state(), rebuild(journal, name).state
-                if when == "before they come" or name in ("chain", "suspended"):
-                    same(state, before, *([_live(app)["suspended"]] if name == "suspended" else []))
-                else:  # a timer may have gone off there once more, too late
-                    assert (state.seq, state.result) == (before.seq, before.result)
-                if name in ENDED:
-                    assert await run.result() == results[name]
+                state = await run.state()
+                if when == "before they come" or name not in TIMED:
+                    same(state, rebuild(journal, name).state)
+                    assert name not in ENDED or await run.result() == results[name]
+                else:  # the timer went off there once more, and first: it is another log
+                    again = MemoryJournal().attach(on_durable=_ignore, on_failure=_ignore)
+                    again.submit(journal_of(name, [one.value for one in await run.records()], {}))
+                    same(state, rebuild(again, name).state)
+            same(_live(app)["suspended"], rebuild(journal, "suspended").state)
             told = {name: json.loads(value) for name, value in await _complete(site)}
 
-        for name in ENDED:
-            if "large" not in told[name]:
-                assert told[name] == results[name]
+        for name in set(ENDED) - {"large"} - TIMED:
+            assert told[name] == results[name]
 
 
 async def publish(site: Site, log: Log) -> None:

@@ -17,7 +17,7 @@ from dynamicflow.streams.kafka.records import ANNOUNCEMENTS, partition_of
 from dynamicflow.values import Json
 from tests.engine.engine_kit import CHAIN, WAIT_S, Gate, call, double, made, plan, types_of
 from tests.kafka.broker import SharedBroker
-from tests.kafka.kafka_kit import Site, header
+from tests.kafka.kafka_kit import Appended, Site, header
 
 START: dict[str, Any] = {"plan": CHAIN, "input": {"n": 1}}
 DEEP = b'{"plan": ' + b"[" * 300 + b"]" * 300 + b"}"
@@ -161,7 +161,7 @@ class TestGarbage:
         compacted = name in ("snapshots", "catalog", "complete")  # there every record has a key
         keyed = [(key or b"-" if compacted else key, value) for key, value in GARBAGE]
 
-        garbage = [(key, value, []) for key, value in keyed]
+        garbage: list[Appended] = [(key, value, ()) for key, value in keyed]
         await site.send_all(topic, garbage)
         async with site.worker(tools=[double]):
             await served(site, "found")  # it was there when the worker came

@@ -197,7 +197,7 @@ class TestTheRunsId:
 class TestTheSameStartAgain:
     async def test_is_the_same_run_while_it_goes_on_and_after(self, site: Site) -> None:
         calls: list[str] = []
-        request = {"plan": plan(call("a", "note", {"x": "$input"})), "input": 1}
+        request: dict[str, Any] = {"plan": plan(call("a", "note", {"x": "$input"})), "input": 1}
         async with site.worker(tools=[made("note", lambda inputs, context: calls.append(context.run_id))]):
             for _ in range(3):
                 await site.request(request, key="r")
@@ -287,7 +287,7 @@ class TestLargeValues:
             result = await (await engine.find("r")).result()
             chunks = await site.records(site.topics.values)
 
-        assert len(result["nodes"]["a"]["text"]) == 5_000_000  # type: ignore[index,call-overload,arg-type]
+        assert len(result["nodes"]["a"]["text"]) == 5_000_000
         assert result["output"] == {"length": 5_000_000}
         assert len(chunks) >= 6 and all(len(chunk.value) < 1_000_000 for chunk in chunks)
 

@@ -157,7 +157,7 @@ class TestResolve:
             await site.request({"type": "resolve", "nodeId": "a", "by": "ada", **request_fields}, key="r")
             result = await site.result("r")
 
-        assert (standing["status"], standing["metadata"]["uncertain"]) == ("suspended", ["a"])  # type: ignore[index,call-overload]
+        assert (standing["status"], standing["metadata"]["uncertain"]) == ("suspended", ["a"])
         assert asked["nodeId"] == "a"
         assert (result["status"], result["output"], gate.calls) == (status, output, calls)
 
@@ -255,7 +255,7 @@ class TestTime:
                 standing = await asyncio.wait_for(run.result(max_wait=60), WAIT_S)
 
         assert standing["status"] == "suspended"
-        assert 0 <= standing["metadata"]["duration"] < 60_000  # type: ignore[index,call-overload,operator]
+        assert 0 <= standing["metadata"]["duration"] < 60_000
 
 
 class TestEvents:
