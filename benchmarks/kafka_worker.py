@@ -37,4 +37,8 @@ if __name__ == "__main__":
         profile.disable()
         profile.dump_stats(sys.argv[4])
     else:
-        asyncio.run(main(*sys.argv[1:4]))
+        import os
+        if os.environ.get("UV"):
+            import uvloop
+            uvloop.run(main(*sys.argv[1:4]))
+        else: asyncio.run(main(*sys.argv[1:4]))

@@ -99,6 +99,11 @@ class Calls:
     def start(self) -> None:
         self._host.start()
 
+    @property
+    def waiting(self) -> int:
+        """Steps taken on and not called yet: their claim is being decided."""
+        return sum(not running.called for running in self.running.values())
+
     # --- towards the tool -----------------------------------------------------------------------------------------
 
     def fits(self, work: Work, tool: Tool) -> bool:

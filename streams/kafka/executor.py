@@ -192,7 +192,7 @@ class Executor:
         self.calls.running[running.place] = running
         first, newest = self._is_first(running), self._is_newest(record, work)
         sure = feed.is_fresh(record) and not work.again and newest and first
-        if sure and not step.held:
+        if sure and not step.held and step.delivery == 1:
             self.calls.call(running)
         else:
             self._gate.submit(running, check=not sure)
@@ -255,16 +255,16 @@ class Executor:
     # --- giving up ----------------------------------------------------------------------------------------------------
 
     async def _revoked(self, feed: Feed) -> None:
-        """Partitions are about to go: hold what runs, so that nobody starts it again, and commit past it."""
-        waiting = []
+        """Partitions are about to go: hold what runs, so that nobody starts it again, and commit past it.
+
+        Holds and outcomes on their way are waited for: what the log does not say, another worker does again.
+        """
         for running in list(self.calls.running.values()):
             if running.called and running.claim is None:
-                done = asyncio.get_running_loop().create_future()
-                running.finished = _both(running.finished, partial(_set, done))
                 self.calls.hold(running)
-                waiting.append(done)
-        if waiting:
-            await asyncio.wait(waiting, timeout=self._settings.session_s / 2)
+        ends = time.monotonic() + self._settings.session_s / 2
+        while feed.pending > self.calls.waiting and time.monotonic() < ends:  # noqa: ASYNC110 - a rebalance is rare
+            await asyncio.sleep(0.01)
         await feed.commit()
 
     async def drain(self) -> None:
@@ -315,8 +315,3 @@ def _both(first: Callable[[], None], second: Callable[[], None]) -> Callable[[],
         second()
 
     return both
-
-
-def _set(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)

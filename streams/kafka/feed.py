@@ -48,6 +48,8 @@ class Feed:
         self._taking = True
         self._looked = time.monotonic()
         self._stood_still = False
+        self._assignment = 0
+        """Counts assignments: what was asked for in an earlier one comes too late."""
         self._pace = Pace()
         self._last = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -179,24 +181,26 @@ class Feed:
 
     async def revoked(self) -> None:
         await self._on_revoked(self)
+        self._assignment += 1
         self._trackers.clear()
         self._committed.clear()
         self._fresh_from.clear()
 
     def assigned(self, partitions: list[int]) -> None:
         """Nothing is awaited inside the rebalance: until the ends are known, every record is looked up in the log."""
-        task = asyncio.ensure_future(self._look_up_ends(partitions))
+        task = asyncio.ensure_future(self._look_up_ends(partitions, self._assignment))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _look_up_ends(self, partitions: list[int]) -> None:
+    async def _look_up_ends(self, partitions: list[int], assignment: int) -> None:
         if partitions:
             try:
                 bounds = await self._reader.all_bounds(self.topic, partitions)
             except KafkaError as error:
                 log.warning("the ends of %s: %r; its records are looked up in the log", self.topic, error)
                 return
-            self._fresh_from.update({partition: end for partition, (_, end) in bounds.items()})
+            if assignment == self._assignment:
+                self._fresh_from.update({partition: end for partition, (_, end) in bounds.items()})
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

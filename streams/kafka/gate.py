@@ -6,9 +6,10 @@ One pass over a log partition serves every step that waits. The rules are in ``l
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from aiokafka.errors import KafkaError
 
@@ -18,6 +19,11 @@ from .log_check import LogView, Wanted
 from .reader import Reader
 
 log = logging.getLogger(__name__)
+
+SUSPECT_FROM: Final = 3
+"""Delivery of an attempt from which a step is run with no other suspect beside it."""
+LOOK_S: Final = 0.1
+"""How often it is looked whether the suspect under way has ended."""
 
 PutStarts: TypeAlias = "Callable[[list[Running]], Awaitable[list[int]]]"
 
@@ -29,6 +35,8 @@ class Gate:
         self._reader, self._topic, self._calls, self._put_starts = reader, topic, calls, put_starts
         self._waiting: list[tuple[Running, bool]] = []
         self._bell = asyncio.Event()
+        self._suspect: Running | None = None
+        """The one step under way whose earlier deliveries took their executors with them, perhaps."""
         self.checked = self.dropped = 0
 
     def submit(self, running: Running, *, check: bool) -> None:
@@ -39,9 +47,12 @@ class Gate:
     async def run(self) -> None:
         """Serve until cancelled."""
         while True:
-            await self._bell.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._bell.wait(), LOOK_S if self._waiting else None)
             self._bell.clear()
-            batch, self._waiting = self._waiting, []
+            batch = self._next()
+            if not batch:
+                continue
             try:
                 await self._serve(batch)
             except (KafkaError, DynamicFlowError) as error:
@@ -51,6 +62,26 @@ class Gate:
                 ] + self._waiting
                 await asyncio.sleep(0.5)
                 self._bell.set()
+
+    def _next(self) -> list[tuple[Running, bool]]:
+        """What is to be served now: everything but suspects, of which there is one at a time.
+
+        A step that kills its process takes the claims of those beside it with it. Lost twice, it is a suspect; alone,
+        it can be lost a third time without others being counted as lost with it.
+        """
+        waiting, self._waiting = self._waiting, []
+        if self._suspect is not None and self._calls.running.get(self._suspect.place) is not self._suspect:
+            self._suspect = None
+        batch = []
+        for running, check in waiting:
+            if running.work.step.delivery < SUSPECT_FROM or running is self._suspect:
+                batch.append((running, check))
+            elif self._suspect is None:
+                self._suspect = running
+                batch.append((running, check))
+            else:
+                self._waiting.append((running, check))
+        return batch
 
     async def _serve(self, batch: list[tuple[Running, bool]]) -> None:
         views: dict[int, tuple[LogView, int]] = {}

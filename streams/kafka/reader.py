@@ -38,7 +38,7 @@ class Reader:
                 auto_offset_reset="none",
                 enable_auto_commit=False,
                 isolation_level=self._isolation,
-                fetch_max_wait_ms=100,
+                fetch_max_wait_ms=10,  # questions wait behind a fetch that is under way
                 retry_backoff_ms=20,  # a topic that it has not heard of is asked for twice, 100 ms apart by default
                 max_partition_fetch_bytes=self._fetch_bytes,
             )

@@ -32,6 +32,8 @@ class Settings:
     """A step that runs longer is held: its start is in the log, and nobody else starts it."""
     lease_s: float = 60.0
     """How long a hold lasts without being renewed."""
+    request_s: float = 40.0
+    """How long a request to a broker may take before it counts as lost and is sent again."""
     drain_s: float = 60.0
     """How long a worker that is asked to leave waits for what runs."""
     snapshot_records: int = 10_000

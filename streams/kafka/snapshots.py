@@ -9,7 +9,7 @@ from ...values import Json
 from ..core.snapshot import from_snapshot, to_snapshot
 from ..core.state import Path, new_run
 from .ledger import Lease, StepKey, Tracked
-from .records import Record, decode_record, encode_work, snapshot_key, trace_of
+from .records import Record, decode_record, encode_work, snapshot_key
 from .topics import Topics
 from .values import ValueStore
 
@@ -48,11 +48,16 @@ async def write_snapshot(tracked: Tracked, offset: int, partition: int, topics: 
     return Record(topics.snapshots, partition, snapshot_key(tracked.run_id, offset), encoded.record, headers)
 
 
-def unreadable(run_id: str, offset: int, error: Exception) -> Tracked:
-    """A run whose snapshot this release cannot read: parked, and what came after the snapshot stays needed."""
+def unreadable(run_id: str, offset: int, value: bytes, error: Exception) -> Tracked:
+    """A run whose state in a snapshot this release cannot read: parked, and what came after stays needed.
+
+    Raises KeyError, TypeError or NotJson for what is no snapshot of ours at all.
+    """
+    shell = decode_record(value)["shell"]
     state = new_run(run_id)
     state.parked = f"its snapshot cannot be read here: {error}"
-    return Tracked(state, offset + 1, offset + 1, "", trace_of(run_id), covered=offset, broken=True, spoiled=True)
+    first, digest, trace = int(shell["first"]), str(shell["digest"]), str(shell["trace"])
+    return Tracked(state, first, offset + 1, digest, trace, covered=offset, broken=True, spoiled=True)
 
 
 async def read_snapshot(value: bytes, values: ValueStore) -> Tracked:

@@ -19,7 +19,7 @@ from ...values import NotJson
 from ..core.commands import Announce
 from ..core.events import ControlRefused, Event, FlowComplete
 from ..core.fold import CannotFold, needs
-from .ledger import Ledger
+from .ledger import Ledger, Tracked
 from .reader import FetchedRecord, Reader
 from .records import ANNOUNCEMENTS, Mark, event_of, header, snapshot_place, trace_in, trace_of
 from .snapshots import read_snapshot, unreadable
@@ -125,9 +125,7 @@ class TakeOver:
         """The newest snapshot that can be read. Of one that a newer release wrote the run waits for it, parked."""
         for offset in sorted(snapshots, reverse=True):
             try:
-                tracked = await read_snapshot(snapshots[offset], self._values)
-            except (CannotFold, JournalError) as error:
-                tracked = unreadable(run_id, offset, error)
+                tracked = await self._snapshot(run_id, offset, snapshots[offset])
             except (KafkaError, BrokerError):
                 raise
             except Exception as error:  # whatever somebody put there
@@ -137,6 +135,12 @@ class TakeOver:
             self.ledger.runs[run_id] = tracked
             self.replay.snapshots += 1
             return
+
+    async def _snapshot(self, run_id: str, offset: int, value: bytes) -> Tracked:
+        try:
+            return await read_snapshot(value, self._values)
+        except (CannotFold, JournalError) as error:
+            return unreadable(run_id, offset, value, error)
 
     # --- the log --------------------------------------------------------------------------------------------------
 

@@ -73,7 +73,7 @@ class Parts:
         """Connect, learn the time, tell the others which tools are here."""
         settings = self.settings
         told = partial(self.metrics.produced, "+".join(settings.roles))  # one producer for all of them
-        self.writer = Writer(settings.connection, self.clock, told=told)
+        self.writer = Writer(settings.connection, self.clock, told=told, request_s=settings.request_s)
         await self.writer.start()
         if await self.writer.partitions(settings.topics.events) < 1:
             raise BrokerError("TOPICS_MISSING", f"{settings.topics.events} is not there")

@@ -63,9 +63,11 @@ class Writer:
         clock: BrokerClock,
         client_id: str = "dynamicflow",
         told: Callable[[int, float], None] | None = None,
+        request_s: float = 40.0,
     ) -> None:
         """``told`` hears of every batch that is acknowledged: (records, seconds)."""
         self._connection, self._clock, self._client_id, self._told = connection, clock, client_id, told
+        self._request_s = request_s
         self._producer: Any = None
         self._lanes: dict[tuple[str, int], Lane] = {}
         self._rebuilding = asyncio.Lock()
@@ -257,6 +259,7 @@ class Writer:
             max_batch_size=BATCH_BYTES,
             max_request_size=BATCH_BYTES + 80_000,
             linger_ms=0,
+            request_timeout_ms=round(self._request_s * 1000),
         )
         try:
             await producer.start()

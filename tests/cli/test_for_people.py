@@ -37,7 +37,13 @@ class TestHelpComesAtOnce:
 
         assert python(script).stdout.strip() == b"1"
 
-    @pytest.mark.parametrize("command", ["run", "plan", "check", "runs", "show", "events", "watch", "rebuild"])
+    @pytest.mark.parametrize(
+        "command",
+        [
+            *("run", "plan", "check", "runs", "show", "events", "watch", "rebuild", "resolve", "cancel", "pause"),
+            *("resume", "publish", "register"),
+        ],
+    )
     def test_every_command_has_help(self, desk: Desk, command: str) -> None:
         told = desk(command, "--help")
 

@@ -17,7 +17,7 @@ from dynamicflow.streams.kafka.records import ANNOUNCEMENTS, partition_of
 from dynamicflow.values import Json
 from tests.engine.engine_kit import CHAIN, WAIT_S, Gate, call, double, made, plan, types_of
 from tests.kafka.broker import SharedBroker
-from tests.kafka.kafka_kit import Appended, Site, header
+from tests.kafka.kafka_kit import Appended, Site, header, until
 
 START: dict[str, Any] = {"plan": CHAIN, "input": {"n": 1}}
 DEEP = b'{"plan": ' + b"[" * 300 + b"]" * 300 + b"}"
@@ -256,6 +256,27 @@ class TestEventsOfANewerRelease:
         assert standing["status"] == still["status"] == "parked"
         assert [one for one in log if one["id"] == event["id"]] == [event], "it is kept as it is"
         assert await site.records(site.topics.dead_letter) == []
+
+    async def test_of_a_snapshot_park_it_until_that_release_is_here(self, site: Site) -> None:
+        waits = plan({"id": "w", "type": "wait", "duration": "2d"})
+        async with site.engine(tools=[double], snapshot_records=0) as engine:
+            await engine.start(waits, run_id="r")
+            (snapshot,) = await until(lambda: site.records(site.topics.snapshots), "a snapshot")
+        newer = json.loads(snapshot.value)
+        newer["state"]["semantics"] = SEMANTICS + 1
+        await site.send(site.topics.snapshots, newer, key=snapshot.key)
+        async with site.engine(tools=[double]) as engine:
+            parked = await site.said("r", "run-parked")
+            await served(site, "next")
+            await engine.start(waits, run_id="r")  # the same start again is not refused
+        await site.send(site.topics.snapshots, snapshot.value, key=snapshot.key)
+        async with site.engine(tools=[double]) as engine:
+            run = await engine.find("r")
+            await run.cancel()
+            result = await run.result()
+
+        assert "snapshot" in parked["reason"]
+        assert result["status"] == "cancelled"
 
 
 class TestRecordsThatComeTwice:
