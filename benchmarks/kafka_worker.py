@@ -7,6 +7,7 @@ import signal
 import sys
 
 from dynamicflow.streams.kafka.connection import Connection
+from dynamicflow.streams.kafka.event_loop import event_loop
 from dynamicflow.streams.kafka.settings import Settings
 from dynamicflow.streams.kafka.topics import Topics
 from dynamicflow.streams.kafka.worker import build_app
@@ -28,17 +29,5 @@ async def main(bootstrap: str, prefix: str, roles: str) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 4:  # a profile of the process goes there
-        import cProfile
-
-        profile = cProfile.Profile()
-        profile.enable()
-        asyncio.run(main(*sys.argv[1:4]))
-        profile.disable()
-        profile.dump_stats(sys.argv[4])
-    else:
-        import os
-        if os.environ.get("UV"):
-            import uvloop
-            uvloop.run(main(*sys.argv[1:4]))
-        else: asyncio.run(main(*sys.argv[1:4]))
+    with asyncio.Runner(loop_factory=event_loop()) as runner:
+        runner.run(main(*sys.argv[1:4]))

@@ -12,8 +12,8 @@ from ...errors import RunNotFound
 from ...values import Json, stamp
 from ..clock import SystemClock
 from ..core.derive import Deriver
-from ..core.events import Event
-from ..core.fold import needs
+from ..core.events import ControlRefused, Event, FlowComplete, ResumeRequested, RunParked
+from ..core.fold import needs, whole
 from ..core.result import needs_someone, run_error, standing_record
 from ..core.state import ENDED, RunState
 from ..embedded.owner import owner_of
@@ -51,6 +51,10 @@ class Follower:
         self._log, self._deriver, self._position, self._number = log, Deriver(run_id), 0, 0
         self.completed = False
         """Whether ``flow-complete`` has been read: nothing follows."""
+        self.parked: str | None = None
+        """Why its owner says that it cannot go on, if that is the last it said."""
+        self._told: dict[str, Json] | None = None
+        """How it ended as the log says, where this release cannot fold what led to it."""
 
     @property
     def state(self) -> RunState:
@@ -69,8 +73,24 @@ class Follower:
             shown = self._deriver.feed(event, self._log.load(wanted) if wanted else {})
             seen += [Seen(self._number, one, one is not event, self._items(one)) for one in shown]
             self._position, self._number = position, self._number + 1
-            self.completed = self.completed or event.type == "flow-complete"
+            self._note(event)
         return seen
+
+    def _note(self, event: Event) -> None:
+        if isinstance(event, RunParked):
+            self.parked = event.reason
+        elif isinstance(event, ResumeRequested) or not (event.folded or isinstance(event, ControlRefused)):
+            self.parked = None
+        if isinstance(event, FlowComplete):
+            self.completed = True
+            if self.state.result is None:
+                large = {str(place["sha256"]) for place in (event.large or {}).values()}
+                self._told = dict(whole(event, self._log.load(large))["result"])
+
+    @property
+    def result(self) -> dict[str, Json] | None:
+        """How it ended, if it has."""
+        return self.state.result or self._told
 
     def _items(self, event: Event) -> int | None:
         if event.type != "node-start" or event.item or event.node_id is None:
@@ -81,8 +101,7 @@ class Follower:
 
 def standing(follower: Follower, *, parked: str | None = None) -> dict[str, Json]:
     """The result record of a run that has ended, or how it stands; ``parked`` says why it cannot go on."""
-    state = follower.state
-    return state.result or standing_record(state, stamp(SystemClock().now_ms()), parked=parked)
+    return follower.result or standing_record(follower.state, stamp(SystemClock().now_ms()), parked=parked)
 
 
 class Watch:

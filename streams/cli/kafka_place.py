@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -20,13 +21,12 @@ from ..kafka.connection import Connection
 from ..kafka.failures import AUTH, UNREACHABLE, told
 from ..kafka.reader import Reader
 from ..kafka.records import partition_of
-from ..kafka.tail import Tail
 from ..kafka.topics import Topics
 from ..kafka.values import ValueStore
 from ..kafka.writer import Writer
 from .following import Follower, standing
 from .kafka_log import KafkaLog, RunStretch
-from .kafka_table import low_water, rows_of
+from .kafka_table import rows_of
 from .places import Act
 
 if TYPE_CHECKING:
@@ -93,20 +93,30 @@ class KafkaPlace:
     async def _watch(self, run_id: str, max_wait: float | None, first: int | None) -> KafkaWatch:
         partition = await self._partition(run_id)
         stretch = RunStretch(self.topics, self._reader, self._values, run_id, partition, first or 0)
-        tail = Tail(self.connection, self.topics.events)
-        if first is None and not await stretch.find(tail, lambda: low_water(self.connection, self.topics)):
+        if first is None and not await stretch.find(self.connection):
             message = f"no run {run_id!r} in {self.title}; `dynamicflow runs{self.flags}` lists those there are"
             raise RunNotFound("RUN_NOT_FOUND", message)
         return KafkaWatch(self, stretch, KafkaLog(stretch, self._values, self.do), run_id, max_wait)
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
-    def engine(self, toolset: Toolset | None = None, model: str | None = None) -> KafkaEngine:
-        """A client that knows these tools beside those of the workers."""
+    @asynccontextmanager
+    async def engine(self, toolset: Toolset | None = None, model: str | None = None) -> AsyncIterator[KafkaEngine]:
+        """A client that knows these tools beside those of the workers. It is closed even if interrupted meanwhile."""
         from ..kafka.engine import KafkaEngine  # reading does not need it, and what checks plans takes long to load
 
         own: dict[str, Any] = {} if toolset is None else {"tools": toolset.tools, "joins": toolset.joins}
-        return KafkaEngine.connect(prefix=self.topics.prefix, connection=self.connection, model=model, **own)
+        engine = KafkaEngine.connect(prefix=self.topics.prefix, connection=self.connection, model=model, **own)
+        await engine.__aenter__()
+        try:
+            yield engine
+        finally:
+            closing = asyncio.ensure_future(engine.__aexit__(None, None, None))
+            try:
+                await asyncio.shield(closing)
+            except asyncio.CancelledError:
+                await closing
+                raise
 
     def settled(self, run_id: str, act: Act, command: dict[str, Json]) -> dict[str, Json]:
         return self.do(self._settled(run_id, act))
@@ -143,13 +153,12 @@ class KafkaWatch:
             await asyncio.sleep(LOOK_S)
 
     def halted(self) -> dict[str, Json] | None:
-        state = self.follower.state
-        if self.follower.completed or needs_someone(state, SystemClock().now_ms(), self._max_wait):
-            return self.standing()
-        return None
+        follower = self.follower
+        waits = follower.parked is not None or needs_someone(follower.state, SystemClock().now_ms(), self._max_wait)
+        return self.standing() if follower.completed or waits else None
 
     def standing(self) -> dict[str, Json]:
-        return standing(self.follower, parked=self.follower.state.parked)
+        return standing(self.follower, parked=self.follower.state.parked or self.follower.parked)
 
 
 class _NoWriter(Writer):

@@ -6,9 +6,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-
 from ...errors import DynamicFlowError
 from ...values import Json, NotJson, encode, stamp, time_ms
 from ..core.state import RunState
@@ -17,10 +14,10 @@ from ..kafka.connection import Connection
 from ..kafka.ledger import Ledger, Tracked
 from ..kafka.reader import Reader
 from ..kafka.records import Mark, decode_record
-from ..kafka.settings import Settings
 from ..kafka.takeover import TakeOver
 from ..kafka.topics import Topics
 from ..kafka.values import ValueStore
+from .kafka_log import low_water
 
 NAME_CHARS: Final = 80
 """Of a prompt that stands for a name, as in a journal."""
@@ -28,19 +25,6 @@ GAP: Final = 200
 """Records that are read rather than skipped: a request costs as much."""
 FETCH_BYTES: Final = 256 * 1024
 """Of one look at a few records; the brokers give a whole batch in any case."""
-
-
-async def low_water(connection: Connection, topics: Topics) -> dict[int, int]:
-    """The low-water marks that the schedulers committed, by partition. Empty where there are none, or none are told."""
-    client = AIOKafkaAdminClient(**connection.client_options())
-    try:
-        await client.start()
-        found = await client.list_consumer_group_offsets(Settings(connection, topics).group("scheduler"))
-    except KafkaError:  # not allowed, or no group: the log is read from its beginning
-        return {}
-    finally:
-        await client.close()
-    return {place.partition: told.offset for place, told in found.items() if place.topic == topics.events}
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +52,7 @@ async def rows_of(
     found: list[Entry] = []
     try:
         for partition in range(partitions):
-            start = marks.get(partition, -1)
-            ledger = await TakeOver(partition, reader, values, topics).run(start if start >= 0 else None)
+            ledger = await TakeOver(partition, reader, values, topics).run(marks.get(partition))
             found += _entries(partition, ledger)
     finally:
         await reader.close()

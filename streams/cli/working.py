@@ -22,6 +22,7 @@ from aiokafka import errors as kafka_errors
 from ...errors import BrokerError, UsageError
 from ..kafka.admin import TIMEOUT_S, best_replication, create_topics, list_topics, require_topics
 from ..kafka.connection import Connection
+from ..kafka.event_loop import event_loop
 from ..kafka.failures import AUTH, UNREACHABLE, told
 from ..kafka.settings import ROLES, Settings
 from ..kafka.topics import DEFAULT_PARTITIONS, SAFE_REPLICATION, Topics
@@ -99,7 +100,8 @@ def work(order: Order, stop: Stop) -> int:
     settings = order.settings()
     toolset = load_tools(order.tools)
     service_log.begin(order.log_level)
-    asyncio.run(_Process(order, settings, toolset).run(stop))
+    with asyncio.Runner(loop_factory=event_loop()) as runner:
+        runner.run(_Process(order, settings, toolset).run(stop))
     return 0
 
 

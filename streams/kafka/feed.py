@@ -15,7 +15,6 @@ from aiokafka.errors import CommitFailedError, ConsumerStoppedError, IllegalStat
 
 from .broker_clock import BrokerClock
 from .offsets import OffsetTracker
-from .pace import Pace
 from .reader import FetchedRecord, Reader
 from .settings import Settings
 
@@ -50,8 +49,6 @@ class Feed:
         self._stood_still = False
         self._assignment = 0
         """Counts assignments: what was asked for in an earlier one comes too late."""
-        self._pace = Pace()
-        self._last = 0
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -68,7 +65,6 @@ class Feed:
         if not self._taking:
             await asyncio.sleep(0.05)
             return []
-        await self._pace(self._last)
         try:
             fetched = await self._consumer.getmany(timeout_ms=200, max_records=min(room, MOST))
         except ConsumerStoppedError:  # left meanwhile
@@ -85,7 +81,6 @@ class Feed:
                 tracker.take(record.offset)
             self._clock.heard(records[-1].timestamp)
             taken += records
-        self._last = len(taken)
         return taken
 
     def _goes_on(self) -> None:

@@ -27,7 +27,6 @@ from .dead_letter import DeadLetters
 from .effects import Effects, Owned
 from .folding import Folding
 from .ledger import Ledger
-from .pace import Pace
 from .reader import Reader
 from .settings import Settings
 from .takeover import Replay, TakeOver
@@ -75,7 +74,6 @@ class Scheduler:
         self.owned: dict[int, Owned] = {}
         self._consumer: Any = None
         self._looked = time.monotonic()
-        self._pace = Pace()
         self.replays: list[Replay] = []
         """What the take-overs of this process read, newest last."""
 
@@ -96,11 +94,8 @@ class Scheduler:
         """Fold what comes until cancelled."""
         ticking = asyncio.ensure_future(self._tick_for_ever())
         try:
-            count = 0
             while True:
-                await self._pace(count)
                 fetched = await self._consumer.getmany(timeout_ms=200, max_records=4000)
-                count = sum(map(len, fetched.values()))
                 await self._still_mine()
                 for place, records in fetched.items():
                     owned = self.owned.get(place.partition)

@@ -23,7 +23,8 @@ class TestPausing:
             async for event in run.events():
                 if event.type == "node-complete":
                     break
-            paused = await run.result()
+            while not (paused := await run.result())["nodes"]:  # what is in the log is folded a moment later
+                await asyncio.sleep(0.01)
             await run.resume("back", by="ada")
             result = await asyncio.wait_for(run.result(), WAIT_S)
             asked = [event async for event in run.events() if event.type in ("pause-requested", "resume-requested")]
@@ -56,7 +57,7 @@ class TestPausing:
 class TestGoingOn:
     async def test_a_paused_run_is_paused_after_a_restart(self, make: Open) -> None:
         async with make() as engine:
-            run = await engine.start(plan({"id": "w", "type": "wait", "duration": 50}), run_id="r")
+            run = await engine.start(plan({"id": "w", "type": "wait", "duration": 1500}), run_id="r")
             await run.pause()
         async with make() as engine:
             run = engine.run("r")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from dynamicflow.streams.core.codec import UnknownEvent, decode_event, encode_event, to_json
-from dynamicflow.streams.core.events import SEMANTICS
+from dynamicflow.streams.core.events import SEMANTICS, VERSION
 from dynamicflow.streams.core.fold import CannotFold, apply
 from dynamicflow.values import NotJson
 from tests.spec.given import Given, step
@@ -63,13 +63,18 @@ class TestAFactOfAnUnknownKind:
         assert run.result["output"] == 1
 
 
-class TestNewerRules:
-    def test_are_not_guessed_at(self) -> None:
+class TestNewerRulesOrForms:
+    @pytest.mark.parametrize(
+        ("newer", "why"),
+        [({"semantics": SEMANTICS + 1}, f"semantics {SEMANTICS + 1}"), ({"v": VERSION + 1}, f"form {VERSION + 1}")],
+        ids=["rules", "form"],
+    )
+    def test_are_not_guessed_at(self, newer: dict[str, int], why: str) -> None:
         run = Given(step("a"))
         before = run.digest
-        made = {**json.loads(run.facts[-1]), "semantics": SEMANTICS + 1}
+        made = {**json.loads(run.facts[-1]), **newer}
 
-        with pytest.raises(CannotFold, match=f"semantics {SEMANTICS + 1}"):
+        with pytest.raises(CannotFold, match=why):
             apply(run.state, decode_event(json.dumps(made).encode()), {})
 
         assert run.digest == before

@@ -106,10 +106,10 @@ class Site:
         """A step has come to this gate, on return."""
         until((self.folder / f"at-{name}").exists)
 
-    def append(self, run_id: str, value: str) -> None:
-        """Put a record into a run's log, as somebody could who may write there."""
-        murmur2 = ["-X", "partitioner=murmur2_random"]
-        command = ["kcat", "-b", self.bootstrap, "-q", "-P", "-t", self.topics.events, "-k", run_id, *murmur2]
+    def append(self, key: str, value: str, *headers: str, topic: str | None = None) -> None:
+        """Put a record into a run's log, or another topic, as somebody could who may write there."""
+        command = ["kcat", "-b", self.bootstrap, "-q", "-P", "-t", topic or self.topics.events, "-k", key]
+        command += ["-X", "partitioner=murmur2_random", *(part for one in headers for part in ("-H", one))]
         subprocess.run(command, input=value.encode(), check=True, timeout=WAIT_S)
 
     def open(self, name: str, after_s: float = 0.0) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from dynamicflow.streams.kafka.records import partition_of
-from tests.kafka.command_line.kit import PARTITIONS, Shell, reads_of, types
+from tests.kafka.command_line.kit import PARTITIONS, Shell, Site, reads_of, types
 
 
 class TestReading:
@@ -102,6 +102,52 @@ class TestReading:
 
         starts = [one.start for one in seen if one.topic == shell.site.topics.events]
         assert min(starts) > 0
+
+    def test_a_run_that_sleeps_is_found_at_its_snapshot(self, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+        shell.run("doubled", {"n": 1}, "sleeper")
+        first = json.dumps(shell.lines("events", "sleeper", "--raw", "--json")[0])
+        asleep = Site(shell.site.folder, shell.site.bootstrap)
+        shell("topics", "create", "--partitions", "1", *asleep.flags)
+        asleep.append("another", "{}")
+        asleep.append("sleeper", first, "ce_type=flow-requested")
+        asleep.append("sleeper@7", '{"shell": {"first": 1}}', topic=asleep.topics.snapshots)
+        asleep.append("sleeper@8", "no snapshot", topic=asleep.topics.snapshots)
+        seen = reads_of(monkeypatch)
+        shown = shell("show", "sleeper", "--json", *asleep.flags)
+
+        assert (shown.code, shown.document["status"]) == (3, "planning")
+        assert {one.start for one in seen if one.topic == asleep.topics.events} == {1}
+
+    def test_a_run_whose_owner_could_not_go_on_is_parked(self, shell: Shell) -> None:
+        shell.run("doubled", {"n": 1}, "parked")
+        first = json.dumps(shell.lines("events", "parked", "--raw", "--json")[0])
+        alone = Site(shell.site.folder, shell.site.bootstrap)
+        shell("topics", "create", "--partitions", "1", *alone.flags)
+        alone.append("parked", first, "ce_type=flow-requested")
+        told = {**json.loads(first), "type": "run-parked", "id": "parked/-/-/-/run-parked/1", "reason": "too new"}
+        alone.append("parked", json.dumps(told), "ce_type=run-parked")
+
+        for command in ("show", "watch"):
+            shown = shell(command, "parked", "--json", *alone.flags)
+            assert (shown.code, shown.document["status"]) == (3, "parked")
+            assert shown.document["error"]["message"] == "too new"
+
+    def test_the_end_of_a_run_whose_way_there_this_release_cannot_fold(self, shell: Shell) -> None:
+        record = shell.run("doubled", {"n": 1}, "future")
+        first, *_, last = shell.lines("events", "future", "--raw", "--json")
+        newer = Site(shell.site.folder, shell.site.bootstrap)
+        shell("topics", "create", "--partitions", "1", *newer.flags)
+        newer.append("future", json.dumps(first), "ce_type=flow-requested")
+        newer.append(
+            "future", json.dumps({**first, "id": "future/-/-/-/vote", "type": "vote-cast"}), "ce_type=vote-cast"
+        )
+        newer.append("future", json.dumps(last), "ce_type=flow-complete")
+
+        rebuilt = shell("rebuild", "future", "--json", *newer.flags)
+        assert (rebuilt.code, "vote-cast" in rebuilt.document["stopped"]) == (1, True)
+        for command in ("show", "watch"):
+            shown = shell(command, "future", "--json", *newer.flags)
+            assert (shown.code, shown.document) == (0, record)
 
 
 class TestRebuild:
