@@ -30,7 +30,7 @@ Acknowledged: TypeAlias = "Callable[[int, Exception | None], None]"
 BATCH_BYTES: Final = 960_000
 """Of one batch; the brokers' bound for a batch is 1 048 588."""
 
-ROUND_S: Final = float(__import__("os").environ.get("ROUND", "0.002"))
+ROUND_S: Final = 0.002
 """Between two rounds of batches under load: a request costs a broker and its client a tenth of a millisecond each, a
 record in it a hundredth of that."""
 FEW: Final = 4

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Final
 
 import pytest
 
 from tests.engine.engine_kit import Open, in_memory, on_file, on_kafka
+from tests.kafka.broker import SharedBroker
 from tests.kafka.conftest import broker as broker
 from tests.kafka.conftest import pytest_collection_finish as pytest_collection_finish
+from tests.kafka.kafka_kit import Site
 
 ENGINES: Final = ("file", "memory", "kafka")
 EMBEDDED: Final = ("file", "memory")
@@ -46,9 +48,16 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
     makers: dict[str, Callable[[], Open]] = {
         "file": lambda: on_file(tmp_path),
         "memory": in_memory,
-        "kafka": lambda: on_kafka(request.getfixturevalue("broker").bootstrap, f"e{secrets.token_hex(3)}-"),
+        "kafka": lambda: on_kafka(request.getfixturevalue("site")),
     }
     return makers[request.param]()
+
+
+@pytest.fixture
+async def site(broker: SharedBroker) -> AsyncIterator[Site]:
+    """Topics of this test's own."""
+    async with Site(broker.bootstrap, f"e{secrets.token_hex(3)}-", partitions=2) as own:
+        yield own
 
 
 @pytest.fixture(autouse=True)

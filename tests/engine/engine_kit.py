@@ -79,9 +79,9 @@ def in_memory() -> Open:
     return lambda **settings: Engine.in_memory(journal=journal, **settings)
 
 
-def on_kafka(bootstrap: str, prefix: str) -> Open:
+def on_kafka(site: Site) -> Open:
     """A worker of this process with every role, and a client: together what the embedded engine is by itself."""
-    return Site(bootstrap, prefix, partitions=2).engine
+    return site.engine
 
 
 async def listed(engine: AnyEngine, **asked: Any) -> dict[str, str]:

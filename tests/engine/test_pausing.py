@@ -23,7 +23,9 @@ class TestPausing:
             async for event in run.events():
                 if event.type == "node-complete":
                     break
-            while not (paused := await run.result())["nodes"]:  # what is in the log is folded a moment later
+            for _ in range(500):  # what is in the log is folded a moment later
+                if (paused := await run.result())["nodes"]:
+                    break
                 await asyncio.sleep(0.01)
             await run.resume("back", by="ada")
             result = await asyncio.wait_for(run.result(), WAIT_S)

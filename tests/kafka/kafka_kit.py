@@ -7,9 +7,10 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient
 
 from dynamicflow.streams.kafka.admin import create_topics
 from dynamicflow.streams.kafka.connection import Connection
@@ -59,6 +60,22 @@ class Site:
             await create_topics(self.connection, self.topics.specs(self.partitions, queues=self.queues))
             self._made = True
 
+    async def delete_topics(self) -> None:
+        """Nothing of it stays: a broker keeps files of every topic open and mapped, and others use it too."""
+        if self._made:
+            admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+            await admin.start()
+            try:
+                await admin.delete_topics([spec.name for spec in self.topics.specs(queues=self.queues)])
+            finally:
+                await admin.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.delete_topics()
+
     def settings(self, **changes: Any) -> Settings:
         return Settings(self.connection, self.topics, **{**SHORT, **changes})
 
@@ -73,6 +90,7 @@ class Site:
         try:
             yield app
         finally:
+            await _taken_over(app)
             await app.stop()
 
     def client(self, *, tools: Sequence[Any] = (), joins: Sequence[Any] = ()) -> KafkaEngine:
@@ -91,6 +109,7 @@ class Site:
             yield engine
         finally:
             await engine.__aexit__(None, None, None)
+            await _taken_over(app)
             await app.stop()
 
     # --- any user's own Kafka client ------------------------------------------------------------------------------
@@ -198,6 +217,15 @@ class Site:
             return found if len(found) >= count else []
 
         return await until(look, f"{count} dead letters")
+
+
+async def _taken_over(app: Any) -> None:
+    """The scheduler has its partitions: aiokafka leaves a connection open when it is cancelled while it makes one."""
+    scheduler = app.parts.roles.get("scheduler")
+    for _ in range(30):
+        if scheduler is None or all(owned.ready for owned in scheduler.owned.values()):
+            return
+        await asyncio.sleep(0.05)
 
 
 def header(record: Any, name: str) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +64,9 @@ TIMED = {"retry", "wait"}
 
 
 @pytest.fixture
-def site(broker: SharedBroker, prefix: str) -> Site:
-    return Site(broker.bootstrap, prefix, partitions=2)
+async def site(broker: SharedBroker, prefix: str) -> AsyncIterator[Site]:
+    async with Site(broker.bootstrap, prefix, partitions=2) as own:
+        yield own
 
 
 def same(*states: RunState) -> str:

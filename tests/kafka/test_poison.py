@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -54,8 +55,9 @@ NO_REQUESTS: list[tuple[str, bytes | None, bytes | None, str]] = [
 
 
 @pytest.fixture
-def site(broker: SharedBroker, prefix: str) -> Site:
-    return Site(broker.bootstrap, prefix, partitions=1)
+async def site(broker: SharedBroker, prefix: str) -> AsyncIterator[Site]:
+    async with Site(broker.bootstrap, prefix, partitions=1) as own:
+        yield own
 
 
 async def served(site: Site, run_id: str) -> None:
@@ -321,8 +323,7 @@ class TestRecordsThatComeTwice:
 
 class TestOrder:
     async def test_a_cancel_that_overtakes_its_start_finds_no_run(self, broker: SharedBroker, prefix: str) -> None:
-        site = Site(broker.bootstrap, prefix, partitions=2)
-        async with site.worker(tools=[double]):
+        async with Site(broker.bootstrap, prefix, partitions=2) as site, site.worker(tools=[double]):
             await site.request({"type": "cancel"}, key="r", partition=0)
             refusal = await site.said("r", "control-refused")
             await site.request(START, key="r", partition=1)
@@ -332,8 +333,7 @@ class TestOrder:
         assert result["status"] == "completed"
 
     async def test_requests_in_any_partition_come_to_the_same(self, broker: SharedBroker, prefix: str) -> None:
-        site = Site(broker.bootstrap, prefix, partitions=3)
-        async with site.worker(tools=[double]):
+        async with Site(broker.bootstrap, prefix, partitions=3) as site, site.worker(tools=[double]):
             for partition in (2, 0, 1):
                 for number in range(10):
                     await site.request(START, key=f"r{number}", partition=partition)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -20,8 +21,9 @@ DOUBLED = plan(call("a", "double", {"n": "$input.n"}))
 
 
 @pytest.fixture
-def site(broker: SharedBroker, prefix: str) -> Site:
-    return Site(broker.bootstrap, prefix, partitions=2)
+async def site(broker: SharedBroker, prefix: str) -> AsyncIterator[Site]:
+    async with Site(broker.bootstrap, prefix, partitions=2) as own:
+        yield own
 
 
 @pytest.fixture(autouse=True)

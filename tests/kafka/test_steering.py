@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -17,8 +18,9 @@ ONE = plan(call("a", "gate", {"x": 1}))
 
 
 @pytest.fixture
-def site(broker: SharedBroker, prefix: str) -> Site:
-    return Site(broker.bootstrap, prefix, partitions=2)
+async def site(broker: SharedBroker, prefix: str) -> AsyncIterator[Site]:
+    async with Site(broker.bootstrap, prefix, partitions=2) as own:
+        yield own
 
 
 async def entered(gate: Gate) -> None:

@@ -85,7 +85,7 @@ class TestRun:
         stopped = ended(running)
         shell.site.open(name)
 
-        assert (stopped.code, stopped.out) == (130, "")
+        assert (stopped.code, stopped.out) == (130, ""), stopped.err
         assert "INTERRUPTED: the run goes on at the workers; follow it with `dynamicflow watch" in stopped.err
         assert shell("watch", name, "--json").document["status"] == "completed"
 
