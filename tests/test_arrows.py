@@ -233,7 +233,9 @@ class TestWhatImportingCosts:
 
         mine = {name for name in loaded if ours(name)}
         declare = {f"{cli}.{name}" for name in ("main", "arguments", "recorded", "worker", "stdout")}
-        assert mine == {PACKAGE, f"{PACKAGE}.streams", cli} | declare, "the rest is loaded when a command is carried out"
+        assert mine == {PACKAGE, f"{PACKAGE}.streams", cli} | declare, (
+            "the rest is loaded when a command is carried out"
+        )
         assert not loaded & {"pydantic", "openai", "lark", "re2", "jsonschema_rs", "httpx2", "asyncio", "sqlite3"}
 
     def test_openai_is_loaded_where_a_model_is_asked_and_only_then(self) -> None:
