@@ -72,6 +72,8 @@ class KafkaPlace:
             return self._runner.run(work)
         except (kafka_errors.KafkaError, OSError) as error:
             raise _unusable(self.connection, error) from error
+        except asyncio.CancelledError as error:  # by a signal just before the first step: Runner forgets that it came
+            raise KeyboardInterrupt from error
 
     async def _partition(self, run_id: str) -> int:
         self._partitions = self._partitions or await require_topics(self.connection, self.topics)

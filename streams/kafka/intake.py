@@ -2,7 +2,7 @@
 
     consumer (read_committed) -> batches -> a Faust agent -> admission -> one append -> await the brokers -> commit
 
-A batch advances only when every fact of it is acknowledged. Redelivered, it makes the same runs and the same ids.
+What is committed is acknowledged, every fact of it. Redelivered, it makes the same runs and the same ids.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from aiokafka import AIOKafkaConsumer, TopicPartition
+from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener, TopicPartition
 from aiokafka.coordinator.assignors.sticky.sticky_assignor import StickyPartitionAssignor
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError, NoOffsetForPartitionError
 
@@ -58,17 +59,20 @@ class Intake:
         self._headers = HeaderMaker(settings.topics)
         self._consumer: Any = None
         self._stopping = self._looked = False
+        self._through: dict[TopicPartition, int] = {}
+        """Partition -> the offset to commit."""
+        self._committed = 0.0
         self._idle = asyncio.Event()
         self._idle.set()
 
     async def start(self) -> None:
         """Join the group."""
         self._consumer = AIOKafkaConsumer(
-            self._topics.requests,
             **self._settings.consumer_options("intake") | {"auto_offset_reset": "earliest"},
             isolation_level="read_committed",
             partition_assignment_strategy=(StickyPartitionAssignor,),
         )
+        self._consumer.subscribe([self._topics.requests], listener=_Listener(self))
         await self._consumer.start()
 
     def reading(self) -> list[tuple[Any, set[TopicPartition]]]:
@@ -76,7 +80,7 @@ class Intake:
         return [(self._consumer, self._consumer.assignment())]
 
     async def feed(self, hand_on: Callable[[list[FetchedRecord]], Awaitable[None]]) -> None:
-        """Hand batches to the agent, one after the other, until cancelled; commit each once it is through."""
+        """Hand batches to the agent, one after the other, until cancelled; what is through is committed."""
         self._idle.clear()
         try:
             while not self._stopping:
@@ -89,24 +93,33 @@ class Intake:
             fetched = await self._consumer.getmany(timeout_ms=200, max_records=MOST)
         except NoOffsetForPartitionError:
             return
-        for place, records in fetched.items():
-            self._clock.heard(records[-1].timestamp)
-            await hand_on(records)
-            await self._commit(place, records[-1].offset + 1)
+        if fetched:
+            self._clock.heard(max(records[-1].timestamp for records in fetched.values()))
+            await hand_on([record for records in fetched.values() for record in records])
+            self._through |= {place: records[-1].offset + 1 for place, records in fetched.items()}
+        if self._through and time.monotonic() - self._committed >= self._settings.commit_s:
+            await self.commit()
 
-    async def _commit(self, place: TopicPartition, offset: int) -> None:
+    async def commit(self) -> None:
+        """Commit what is through. Not after every batch: what is admitted again becomes the same runs."""
+        through, self._through = self._through, {}
+        self._committed = time.monotonic()
+        if not through:
+            return
         try:
-            await self._consumer.commit({place: offset})
+            await self._consumer.commit(through)
         except (CommitFailedError, IllegalStateError):
-            log.info("%s went to another worker meanwhile; it admits the same requests to the same runs", place)
+            log.info("requests went to another worker meanwhile; it admits the same ones to the same runs")
         except KafkaError as error:
-            log.warning("committing %s: %r; the next commit covers it", place, error)
+            self._through = through | self._through
+            log.warning("committing requests: %r; trying again", error)
 
     async def drain(self) -> None:
         """Take nothing more; the batch that was taken gets through, unless no broker takes it."""
         self._stopping = True
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._idle.wait(), min(DRAIN_S, self._settings.drain_s))
+        await self.commit()
 
     async def stop(self) -> None:
         if self._consumer is not None:
@@ -167,3 +180,14 @@ class Intake:
             headers.extend(await self._values.store(encoded.values))
         key = fact.run_id.encode()
         return Record(self._topics.events, partition_of(key, count), key, encoded.record, headers)
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
+    def __init__(self, intake: Intake) -> None:
+        self._intake = intake
+
+    async def on_partitions_revoked(self, revoked: Any) -> None:
+        await self._intake.commit()
+
+    async def on_partitions_assigned(self, assigned: Any) -> None:
+        """They are read from where the group has committed."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
+from dynamicflow.streams.cli.kafka_place import KafkaPlace
 from tests.kafka.command_line.kit import Shell
 
 
@@ -106,3 +108,10 @@ class TestWhatGoesWrong:
 
         assert (told.code, told.document["error"]["code"]) == (2, "USAGE")
         assert shell("show", "x", "--db", "runs.db", "--json").document["error"]["code"] == "JOURNAL_NOT_FOUND"
+
+    def test_an_interruption_that_asyncio_forgets_is_one(self) -> None:
+        async def cancelled() -> None:
+            raise asyncio.CancelledError
+
+        with KafkaPlace("127.0.0.1:1", "") as place, pytest.raises(KeyboardInterrupt):
+            place.do(cancelled())
