@@ -176,3 +176,5 @@ class Run:
             raise UsageError("USAGE", f"what was given to {name} is not JSON: {error}") from error
         fact = kind.model_validate(envelope(ident, self.id, self._engine.now()) | fields | given)
         await self._engine.ask(driven, fact)
+        if ident not in driven.state.controls and driven.state.end is not None:
+            raise UsageError("RUN_ENDED", f"run {self.id} ended ({self.status}) before it could be asked to {name}")

@@ -258,6 +258,20 @@ class Calls:
         if step.attempt > 1:
             self._metrics.retried(step.tool_id)
 
+    def failure(self, work: Work, code: str, message: str) -> Event:
+        """The outcome of a step that could not be called at all."""
+        now = stamp(self._clock.now_ms())
+        return outcome(
+            work.step,
+            "",
+            CallError(code=code, message=message, retryable=False),
+            started_at=now,
+            ended_at=now,
+            execution_ms=0.0,
+            plan_hash=work.plan_hash,
+            tenant=work.tenant,
+        )
+
     def refusal(self, work: Work, reason: str) -> ToolRefused:
         """The fact that this executor cannot run a step at all."""
         step = work.step

@@ -145,10 +145,25 @@ class Executor:
             for pointer, place in made["large"].items():
                 made[pointer.removeprefix("/")] = _from_json(await self._load(str(place["sha256"])))
             work = self._work(made)
-        except (*_UNREADABLE, JournalError) as error:
+        except JournalError as error:
+            self._send_missing(record, made, error, finished)
+            return
+        except _UNREADABLE as error:
             await self._dead(record, error, finished)
             return
         self._begin(feed, record, work, finished)
+
+    def _send_missing(
+        self, record: FetchedRecord, made: dict[str, Any], error: JournalError, finished: Callable[[], None]
+    ) -> None:
+        """A value of the step is gone for good: that is its outcome, or its run would wait for ever."""
+        try:
+            work = self._work({**made, "inputs": {}, "joins": (), "variables": {}})
+        except _UNREADABLE as wrong:
+            self._spawn(self._dead(record, wrong, finished))
+            return
+        fact = self.calls.failure(work, error.code, error.message)
+        self._send(work.log_partition, fact, trace_in(record.headers) or trace_of(work.step.run_id), finished)
 
     async def _load(self, sha: str) -> bytes:
         """A large value, asked for until a broker gives it. Raises JournalError when there is none."""

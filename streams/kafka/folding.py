@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
-from ...errors import DynamicFlowError
+from ...errors import BrokerError, DynamicFlowError
 from ...values import NotJson
 from ..core import commands as c
 from ..core.events import ControlRefused, Event, FlowComplete, ToolStart
@@ -131,14 +131,23 @@ class Folding:
             await self._park(owned, tracked, error)
 
     async def _slice(self, owned: Owned, tracked: Tracked) -> None:
-        wanted = needs(tracked.state, tracked.later[0][0])
-        values = await self._values.load(wanted) if wanted else {}
+        values = await self._load(needs(tracked.state, tracked.later[0][0]))
         for asked, event, offset in owned.ledger.advance(tracked, values):
             await self._effects.carry_out(owned, tracked, asked, offset, again=offset < owned.sure_from)
             if isinstance(event, ToolStart):
                 self._keep_lease(owned, tracked, event)
             if tracked.turn is not None or (tracked.later and needs(tracked.state, tracked.later[0][0])):
                 return
+
+    async def _load(self, wanted: frozenset[str]) -> Mapping[str, bytes]:
+        """Large values, asked for until a broker gives them: an outage parks no run."""
+        while wanted:
+            try:
+                return await self._values.load(wanted)
+            except (KafkaError, BrokerError) as error:
+                log.warning("values of a run cannot be had: %r; trying again", error)
+                await asyncio.sleep(0.5)
+        return {}
 
     async def _park(self, owned: Owned, tracked: Tracked, error: Exception) -> None:
         tracked.advancing = False

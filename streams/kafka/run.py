@@ -291,6 +291,10 @@ class KafkaRun:
                     continue
                 if isinstance(event, ControlRefused):
                     raise UsageError(event.code, event.message)
+                state = await self.state()
+                if state.end is not None and event.id not in state.controls:  # its refusal is on the way
+                    message = f"run {self.id} ended ({state.end}) before it could be asked to {kind}"
+                    raise UsageError("RUN_ENDED", message)
                 await self._settle(watched, kind)
                 return
             await self._moved(watched, seen, 1.0)

@@ -151,6 +151,18 @@ class TestCancelling:
 
         assert types[-3:] == ["state-change", "flow-cancelled", "flow-complete"]
 
+    async def test_says_which_came_first_the_cancel_or_the_end(self, make: Open) -> None:
+        async with make(tools=[double]) as engine:
+            for number in range(10):
+                run = await engine.start(plan({"id": "v", "type": "value", "value": 1}), run_id=f"r{number}")
+                try:
+                    await run.cancel()
+                    told = "cancelled"
+                except UsageError as refused:
+                    assert refused.code == "RUN_ENDED"
+                    told = "completed"
+                assert (await run.result())["status"] == told
+
     async def test_a_run_that_has_ended_is_said_to_have(self, make: Open) -> None:
         async with make(tools=[double]) as engine:
             run = await engine.start(CHAIN, input={"n": 1})

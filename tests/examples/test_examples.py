@@ -43,6 +43,7 @@ OUTPUTS: dict[str, Any] = {
         "service": "parcel",
         "contents": ["4 x pen", "1 x lamp", "2 x notebook"],
     },
+    "kafka": {"receipt": "order-42:207", "packed": True},
     "leads": {"qualified": ["Acme", "Crux", "Funk"], "budget": 66000, "seen": 6},
     "research": {
         "question": "What is selflessness?",
