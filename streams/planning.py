@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
+import pydantic_core
 import uuid_utils
 from pydantic import ValidationError
 
 from ..errors import DynamicFlowError, InputInvalid, PlanInvalid, PlanningFailed, Problem, UsageError
-from ..planner.check import Check, check_input, unsupported
+from ..planner import ir
+from ..planner.check import Check, check_input, check_plan, unsupported
 from ..planner.options import Options
 from ..planner.planning import PlanRequest, make_plan, planner_for
 from ..tools.joins import Join
@@ -22,6 +25,9 @@ from .clock import Clock
 from .core import commands as c
 from .core import events as e
 from .core.events import envelope, event_id
+
+MOST_CHECKED: Final = 256
+"""Valid plans whose check is kept."""
 
 
 def options_of(given: Mapping[str, Json] | Options | None) -> Options:
@@ -125,6 +131,45 @@ class Accepted:
                 self._refusals.clear()
             self._refusals[key] = work()
         return self._refusals[key]
+
+
+class CheckedPlans:
+    """Checks plans against the tools at hand; valid ones are kept, by text and options: a plan is run many times."""
+
+    def __init__(self, specs: Callable[[], Mapping[str, ToolSpec]], joins: Callable[[], Sequence[Join]]) -> None:
+        self._specs, self._joins = specs, joins
+        self._kept: OrderedDict[tuple[str | bytes, str, tuple[str, ...] | None], Accepted] = OrderedDict()
+
+    def of(self, plan: Json | ir.Plan, options: Options, only: Sequence[str] | None = None) -> Accepted:
+        """The check of a plan; with ``only`` it may use no other tools than these."""
+        if isinstance(plan, ir.Plan):
+            plan = plan.to_json()
+        text = plan if isinstance(plan, str | bytes) else _text_of(plan)
+        key = None if text is None else (text, options.key, None if only is None else tuple(only))
+        found = self._kept.get(key) if key is not None else None
+        if found is None:
+            specs = self._specs()
+            if only is not None:
+                specs = {name: spec for name, spec in specs.items() if name in only}
+            found = Accepted(check_plan(plan, tools=specs, joins=self._joins(), options=options), specs)
+            if key is not None and found.check.valid:
+                self._kept[key] = found
+                if len(self._kept) > MOST_CHECKED:
+                    self._kept.popitem(last=False)
+        return found
+
+    def clear(self) -> None:
+        """The tools have changed."""
+        self._kept.clear()
+
+
+def _text_of(plan: Json) -> bytes | None:
+    """What identifies a plan given as Python data, None for what is no JSON. More has one than is JSON (a set has
+    that of a list), so it is the plan itself that is checked."""
+    try:
+        return pydantic_core.to_json(plan, inf_nan_mode="constants")
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def published(

@@ -14,17 +14,14 @@ import os
 import secrets
 import socket
 import time
-from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from itertools import islice
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-import pydantic_core
-
 from ...errors import DynamicFlowError, InputInvalid, JournalError, PlanningFailed, RunExists, UsageError
 from ...planner import ir
-from ...planner.check import Check, check_plan
+from ...planner.check import Check
 from ...planner.options import NO_OPTIONS, Options
 from ...tools.joins import Join
 from ...tools.registry import ToolRegistry
@@ -51,8 +48,6 @@ if TYPE_CHECKING:
 
 DRAIN_S = 10.0
 _UNFINISHED: Final = frozenset({"pending", "planning", "running", "suspended", "paused", "parked"})
-MOST_CHECKED = 256
-"""Valid plans whose check is kept."""
 
 
 class Engine:
@@ -83,7 +78,7 @@ class Engine:
         self._controls = 0
         self._planning: set[asyncio.Future[None]] = set()
         self._life = secrets.token_hex(4)  # in a container every process has the same name and number
-        self._checked: OrderedDict[tuple[str | bytes, str], planning.Accepted] = OrderedDict()
+        self._plans = planning.CheckedPlans(lambda: self.registry.specs, lambda: self.joins)
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], **settings: Any) -> Self:
@@ -180,22 +175,7 @@ class Engine:
 
     def check(self, plan: Json | ir.Plan, *, options: Options | None = None) -> Check:
         """Everything that is wrong with a plan for this engine's tools, and its certificate."""
-        return self._accepted(plan, options or NO_OPTIONS).check
-
-    def _accepted(self, plan: Json | ir.Plan, options: Options) -> planning.Accepted:
-        if isinstance(plan, ir.Plan):
-            plan = plan.to_json()
-        text = plan if isinstance(plan, str | bytes) else _text_of(plan)
-        key = None if text is None else (text, options.key)
-        found = self._checked.get(key) if key is not None else None
-        if found is None:
-            check = check_plan(plan, tools=self.registry.specs, joins=self.joins, options=options)
-            found = planning.Accepted(check, self.registry.specs)
-            if key is not None and check.valid:
-                self._checked[key] = found
-                if len(self._checked) > MOST_CHECKED:
-                    self._checked.popitem(last=False)
-        return found
+        return self._plans.of(plan, options or NO_OPTIONS).check
 
     async def start(
         self,
@@ -230,7 +210,7 @@ class Engine:
             if model or self._model:
                 request["model"] = planning.text_of("model", model or self._model)
         else:
-            plan = self._accepted(plan_or_prompt, chosen)
+            plan = self._plans.of(plan_or_prompt, chosen)
             refusal = plan.refusal(given, chosen)
             if refusal is not None:
                 return self._rejected(ident, refusal, planning.name_of(plan.check))
@@ -389,12 +369,3 @@ class Engine:
         """Tells one control request of this process from another."""
         self._controls += 1
         return f"{socket.gethostname()}.{os.getpid()}.{self._life}.{self._controls}"
-
-
-def _text_of(plan: Json) -> bytes | None:
-    """What identifies a plan given as Python data, None for what is no JSON. More has one than is JSON (a set has
-    that of a list), so it is the plan itself that is checked."""
-    try:
-        return pydantic_core.to_json(plan, inf_nan_mode="constants")
-    except (TypeError, ValueError, RecursionError):
-        return None

@@ -3,23 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from ...errors import Problem
-from ...planner.check import check_plan
 from ...planner.options import Options
-from ...values import Json, canonical, stamp
+from ...values import Json, stamp
 from ..core import events as e
 from ..core.events import Event, envelope, event_id
-from ..planning import Accepted, failed, published, tenant_of
+from ..planning import Accepted, CheckedPlans, failed, published, tenant_of
 from ..requests import ControlRequest, RequestInvalid, StartRequest, start_json
 from .catalog import Catalog
-
-MOST_CHECKED: Final = 256
-"""Valid plans whose check is kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +47,8 @@ class Admission:
 
     def __init__(self, catalog: Catalog) -> None:
         self.catalog = catalog
-        self._checked: OrderedDict[tuple[bytes, str, tuple[str, ...] | None], Accepted] = OrderedDict()
-        catalog.on_change(self._checked.clear)
+        self._plans = CheckedPlans(lambda: catalog.specs, lambda: catalog.joins)
+        catalog.on_change(self._plans.clear)
 
     def facts(self, request: StartRequest | ControlRequest, place: Coordinates) -> list[Event]:
         """The facts of a request. Raises RequestInvalid for one that no release, or not this one, can carry out."""
@@ -93,17 +88,7 @@ class Admission:
         if request.joins and isinstance(given, dict):
             own = [join.model_dump(by_alias=True, exclude_defaults=True) for join in request.joins]
             given = {**given, "joins": [*(given.get("joins") or []), *own]}
-        key = (canonical(given), options.key, None if request.tools is None else tuple(request.tools))
-        found = self._checked.get(key)
-        if found is None:
-            specs = self.catalog.specs
-            if request.tools is not None:
-                specs = {name: spec for name, spec in specs.items() if name in request.tools}
-            check = check_plan(given, tools=specs, joins=self.catalog.joins, options=options)
-            found = self._checked[key] = Accepted(check, specs)
-            if len(self._checked) > MOST_CHECKED:
-                self._checked.popitem(last=False)
-        return found
+        return self._plans.of(given, options, request.tools)
 
     def _unknown_plan(self, name: str) -> RequestInvalid:
         known = tuple(sorted(self.catalog.plans))

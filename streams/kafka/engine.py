@@ -11,17 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
 from aiokafka.errors import KafkaError
-from pydantic_core import to_json
 
 from ...errors import BrokerError, DynamicFlowError, InputInvalid, PlanInvalid, Problem, RunExists
 from ...planner import ir
-from ...planner.check import Check, check_plan
+from ...planner.check import Check
 from ...planner.options import NO_OPTIONS, Options
 from ...tools.joins import Join
 from ...tools.registry import ToolRegistry
@@ -29,7 +27,7 @@ from ...values import Json, NotJson, encode, plain, stamp
 from ..core.events import FlowRequested, PlanningFailed
 from ..core.result import rejected_record
 from ..core.state import ENDED
-from ..planning import Accepted, labels_of, name_of, options_of, run_id_of, text_of
+from ..planning import Accepted, CheckedPlans, labels_of, name_of, options_of, run_id_of, text_of
 from ..requests import ControlRequest, StartRequest, read_request, request_digest, start_json, start_request
 from .admin import require_topics
 from .admission import Admission, Coordinates
@@ -46,8 +44,6 @@ from .topics import Topics
 from .values import ValueStore
 from .writer import Writer
 
-MOST_CHECKED: Final = 256
-"""Valid plans whose check is kept."""
 ACCEPT_S: Final = 30.0
 """How long intake may take to admit a request before the workers count as gone."""
 
@@ -75,7 +71,7 @@ class KafkaEngine:
         self._values = ValueStore(self._writer, Reader(connection), topics)
         self._finder = Finder(self._reader, self._tail, topics)
         self._counts: dict[str, int] = {}
-        self._checked: OrderedDict[tuple[bytes | None, str], Accepted] = OrderedDict()
+        self._plans = CheckedPlans(lambda: self._catalog.specs, lambda: self._catalog.joins)
 
     @classmethod
     def connect(
@@ -109,7 +105,7 @@ class KafkaEngine:
         except BaseException:
             await self._close()
             raise
-        self._catalog.on_change(self._checked.clear)
+        self._catalog.on_change(self._plans.clear)
         return self
 
     async def __aexit__(
@@ -128,21 +124,7 @@ class KafkaEngine:
 
     def check(self, plan: Json | ir.Plan, *, options: Options | None = None) -> Check:
         """Everything that is wrong with a plan for the tools that are known, and its certificate."""
-        return self._accepted(plan, options or NO_OPTIONS).check
-
-    def _accepted(self, plan: Json | ir.Plan, options: Options) -> Accepted:
-        if isinstance(plan, ir.Plan):
-            plan = plan.to_json()
-        key = (_text_of(plan), options.key)
-        found = self._checked.get(key) if key[0] is not None else None
-        if found is None:
-            check = check_plan(plan, tools=self._catalog.specs, joins=self._catalog.joins, options=options)
-            found = Accepted(check, self._catalog.specs)
-            if check.valid and key[0] is not None:
-                self._checked[key] = found
-                if len(self._checked) > MOST_CHECKED:
-                    self._checked.popitem(last=False)
-        return found
+        return self._plans.of(plan, options or NO_OPTIONS).check
 
     async def start(
         self,
@@ -173,7 +155,7 @@ class KafkaEngine:
             if model or self._model:
                 fields["model"] = text_of("model", model or self._model)
         else:
-            plan = self._accepted(plan_or_prompt, chosen)
+            plan = self._plans.of(plan_or_prompt, chosen)
             refusal = plan.refusal(given, chosen)
             if refusal is not None:
                 return self._refused(ident, refusal, name_of(plan.check))
@@ -330,13 +312,3 @@ def _with_run_id(request: StartRequest | ControlRequest) -> dict[str, Json]:
 
 def _as_start(request: Mapping[str, Json]) -> Any:
     return read_request(encode(dict(request)))
-
-
-def _text_of(plan: Json) -> bytes | None:
-    """What identifies a plan as it was given; None for what is no JSON."""
-    if isinstance(plan, str | bytes):
-        return plan if isinstance(plan, bytes) else plan.encode()
-    try:
-        return to_json(plan, inf_nan_mode="constants")
-    except (TypeError, ValueError, RecursionError):
-        return None
