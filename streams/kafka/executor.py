@@ -151,7 +151,8 @@ class Executor:
         except _UNREADABLE as error:
             await self._dead(record, error, finished)
             return
-        self._begin(feed, record, work, finished)
+        if feed.has(record):  # it took its time
+            self._begin(feed, record, work, finished)
 
     def _send_missing(
         self, record: FetchedRecord, made: dict[str, Any], error: JournalError, finished: Callable[[], None]

@@ -45,6 +45,8 @@ class Feed:
         """Partition -> its end when it was assigned: what lies from there on nobody had before."""
         self._committed: dict[int, int] = {}
         self._taking = True
+        self._giving_up = False
+        """The partitions are about to go; aiokafka gives records of them out all the same."""
         self._looked = time.monotonic()
         self._stood_still = False
         self._assignment = 0
@@ -72,6 +74,8 @@ class Feed:
         self._goes_on()
         if fetched and self._stood_still and not await self._still_mine(fetched):
             return []
+        if self._giving_up or not self._taking:
+            return []  # what runs is being held: a record taken now would run unheld; others get it
         taken = []
         for place, records in fetched.items():
             tracker = self._trackers.get(place.partition)
@@ -115,6 +119,10 @@ class Feed:
         """Nobody can have had the record before: it was appended after its partition came here."""
         from_here = self._fresh_from.get(record.partition)
         return from_here is not None and record.offset >= from_here
+
+    def has(self, record: FetchedRecord) -> bool:
+        """Its partition has not gone to others since it was taken."""
+        return not self._giving_up and record.partition in self._trackers
 
     def finished(self, record: FetchedRecord) -> None:
         """The record needs nothing more."""
@@ -175,6 +183,7 @@ class Feed:
     # --- rebalances ---------------------------------------------------------------------------------------------------
 
     async def revoked(self) -> None:
+        self._giving_up = True
         await self._on_revoked(self)
         self._assignment += 1
         self._trackers.clear()
@@ -183,6 +192,7 @@ class Feed:
 
     def assigned(self, partitions: list[int]) -> None:
         """Nothing is awaited inside the rebalance: until the ends are known, every record is looked up in the log."""
+        self._giving_up = False
         task = asyncio.ensure_future(self._look_up_ends(partitions, self._assignment))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
