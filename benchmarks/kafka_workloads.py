@@ -222,7 +222,7 @@ class _Read(ReadBefore):
 
 
 def _line(name: str, events: int, seconds: float, base: float = 0.0) -> Measured:
-    """A line whose steps are events; its milliseconds are of the whole."""
+    """A line whose steps are events; its milliseconds are of the whole. ``base`` 0: there is no bare loop beside it."""
     whole = seconds * 1000
     rate = events / seconds
     return Measured(
@@ -235,8 +235,8 @@ def _line(name: str, events: int, seconds: float, base: float = 0.0) -> Measured
         p50_ms=whole,
         p95_ms=whole,
         peak_mb=0.0,
-        bare_steps_per_s=base or rate,
-        ratio=rate / (base or rate),
+        bare_steps_per_s=base,
+        ratio=rate / base if base else 0.0,
         in_flight=1,
     )
 
