@@ -7,7 +7,7 @@ import signal
 import sys
 
 from dynamicflow.streams.kafka.connection import Connection
-from dynamicflow.streams.kafka.event_loop import event_loop
+from dynamicflow.streams.kafka.event_loop import event_loop, settle
 from dynamicflow.streams.kafka.settings import Settings
 from dynamicflow.streams.kafka.topics import Topics
 from dynamicflow.streams.kafka.worker import build_app
@@ -22,6 +22,7 @@ async def main(bootstrap: str, prefix: str, roles: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     await app.start()
+    settle()
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     await stop.wait()

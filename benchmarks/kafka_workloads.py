@@ -17,22 +17,15 @@ from typing import Any
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
-from dynamicflow.planner.ir import Plan
 from dynamicflow.streams.core.codec import decode_event
 from dynamicflow.streams.kafka.admin import create_topics
-from dynamicflow.streams.kafka.broker_clock import BrokerClock
 from dynamicflow.streams.kafka.connection import Connection
 from dynamicflow.streams.kafka.engine import KafkaEngine
-from dynamicflow.streams.kafka.reader import Reader
-from dynamicflow.streams.kafka.takeover import TakeOver
 from dynamicflow.streams.kafka.topics import Topics, TopicSpec
-from dynamicflow.streams.kafka.values import ValueStore
-from dynamicflow.streams.kafka.writer import Writer
 from dynamicflow.streams.replay import rebuild
 from dynamicflow.values import Json
 
 from .kafka_bare import ping_pong
-from .kafka_synthetic import log_of, marks_of
 from .workloads import FAN, STEPS, Measured, ReadBefore, chain_plan, fan_plan, wide_plan
 
 PARTITIONS = int(os.environ.get("BENCH_PARTITIONS", "4"))
@@ -50,13 +43,15 @@ class Load:
     steps: int
     in_flight: int
     width: int = 1
+    times: int = 1
+    """How often it is played, and the ping-pong after it; the middle one of each counts."""
 
 
 LOADS = {
-    "chain": Load("chain", chain_plan(), {"n": 0}, 200, STEPS, 50),
-    "chain-500": Load("chain-500", chain_plan(), {"n": 0}, 2000, STEPS, 500),
-    "one": Load("one", chain_plan(), {"n": 0}, 50, STEPS, 1),
-    "fan": Load("fan", fan_plan(), {"n": 0}, 20, FAN + 2, 10, FAN),
+    "chain": Load("chain", chain_plan(), {"n": 0}, 200, STEPS, 50, times=7),
+    "chain-500": Load("chain-500", chain_plan(), {"n": 0}, 2000, STEPS, 500, times=3),
+    "one": Load("one", chain_plan(), {"n": 0}, 50, STEPS, 1, times=3),
+    "fan": Load("fan", fan_plan(), {"n": 0}, 20, FAN + 2, 10, FAN, times=3),
     "wide-10000": Load("wide-10000", wide_plan(10_000), {"items": list(range(10_000))}, 1, 10_000, 1, FAN),
     "wide-100000": Load("wide-100000", wide_plan(100_000), {"items": list(range(100_000))}, 1, 100_000, 1, FAN),
 }
@@ -156,26 +151,18 @@ async def measure(bootstrap: str, name: str, executors: int) -> Measured:
         warm = Load("warm", load.plan, load.inputs, min(load.runs, 20), load.steps, min(load.in_flight, 10))
         if load.runs > 1:
             await play(bootstrap, topics, warm, "warm")
-        seconds, took = await play(bootstrap, topics, load, "run")
+        played = [await play(bootstrap, topics, load, f"run{number}") for number in range(load.times)]
         peak = max(peak_mb(pid) for pid in pids)
         ends.set()
-    ping, pong = (f"{topics.prefix}{side}" for side in ("ping", "pong"))
-    base = await ping_pong(
-        bootstrap,
-        ping,
-        pong,
-        partitions=PARTITIONS,
-        runs=load.runs,
-        steps=load.steps - load.steps % load.width,
-        in_flight=load.in_flight,
-        width=load.width,
-    )
+    base = statistics.median([await bare(bootstrap, topics, load) for _ in range(load.times)])
+    seconds = statistics.median(seconds for seconds, _ in played)
+    took = [each for _, times in played for each in times]
     rate = load.runs * load.steps / seconds
     return Measured(
         engine="kafka",
         workload=name if executors == 1 else f"{name} × {executors} executors",
-        runs=load.runs,
-        steps=load.runs * load.steps,
+        runs=load.runs * load.times,
+        steps=load.runs * load.steps * load.times,
         steps_per_s=rate,
         ms_per_step=seconds * 1000 / (load.runs * load.steps),
         p50_ms=statistics.median(took),
@@ -184,6 +171,20 @@ async def measure(bootstrap: str, name: str, executors: int) -> Measured:
         bare_steps_per_s=base,
         ratio=rate / base,
         in_flight=load.in_flight * load.width,
+    )
+
+
+async def bare(bootstrap: str, topics: Topics, load: Load) -> float:
+    """Steps per second of the ping-pong at the concurrency of a workload."""
+    return await ping_pong(
+        bootstrap,
+        f"{topics.prefix}ping",
+        f"{topics.prefix}pong",
+        partitions=PARTITIONS,
+        runs=load.runs,
+        steps=load.steps - load.steps % load.width,
+        in_flight=load.in_flight,
+        width=load.width,
     )
 
 
@@ -207,7 +208,7 @@ async def rebuild_topic(bootstrap: str) -> Measured:
     for one in records:
         decode_event(one.value)
     decoding = time.perf_counter() - began
-    return _line("rebuild", made.records, seconds, base=made.records / (read + decoding))
+    return whole_of("rebuild", made.records, seconds, base=made.records / (read + decoding))
 
 
 class _Read(ReadBefore):
@@ -221,8 +222,11 @@ class _Read(ReadBefore):
         return {sha: self._values[sha] for sha in digests}
 
 
-def _line(name: str, events: int, seconds: float, base: float = 0.0) -> Measured:
-    """A line whose steps are events; its milliseconds are of the whole. ``base`` 0: there is no bare loop beside it."""
+def whole_of(name: str, events: int, seconds: float, base: float = 0.0, until_first: float = 0.0) -> Measured:
+    """A line whose steps are events; its milliseconds are of the whole. ``base`` 0: there is no bare loop beside it.
+
+    ``until_first``: seconds until the first thing came of it, told as p50; 0: as long as the whole.
+    """
     whole = seconds * 1000
     rate = events / seconds
     return Measured(
@@ -232,36 +236,10 @@ def _line(name: str, events: int, seconds: float, base: float = 0.0) -> Measured
         steps=events,
         steps_per_s=rate,
         ms_per_step=whole / events,
-        p50_ms=whole,
+        p50_ms=until_first * 1000 or whole,
         p95_ms=whole,
         peak_mb=0.0,
         bare_steps_per_s=base,
         ratio=rate / base if base else 0.0,
         in_flight=1,
     )
-
-
-async def take_over(bootstrap: str, name: str, live: int, steps: int, done: int) -> Measured:
-    """Marks and the log of live runs, read and folded as at an assignment. A step is an event or a mark."""
-    topics = await topics_of(bootstrap)
-    connection, clock = Connection(bootstrap), BrokerClock()
-    writer, reader = Writer(connection, clock), Reader(connection)
-    await writer.start()
-    values = ValueStore(writer, reader, topics)
-    plan = Plan.model_validate(chain_plan(steps + 1))
-    for record in log_of(live, plan, steps, topics, 0):
-        writer.append(record)
-        if writer.unacknowledged > 20_000:
-            await writer.below(1000)
-    for record in marks_of(done, topics, 0):
-        writer.append(record)
-    await writer.below(1)
-    taking = TakeOver(0, reader, values, topics)
-    began = time.perf_counter()
-    ledger = await taking.run(None)
-    seconds = time.perf_counter() - began
-    if len(ledger.runs) != live or len(ledger.done) != done:
-        raise SystemExit(f"took over {len(ledger.runs)} runs and {len(ledger.done)} marks")
-    await reader.close()
-    await writer.stop()
-    return _line(name, taking.replay.records + taking.replay.marks, seconds)

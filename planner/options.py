@@ -139,6 +139,11 @@ class Options(_Options):
         """What tells these options from others; ``{}`` when they are the defaults."""
         return self.model_dump_json(exclude_defaults=True)
 
+    @cached_property
+    def told(self) -> dict[str, Any]:
+        """What differs from the defaults, as on the wire. Not to be changed."""
+        return self.model_dump(by_alias=True, exclude_defaults=True, mode="json")
+
     @property
     def run_timeout(self) -> int | float | None:
         """Milliseconds that a run may take: the smaller of ``timeout`` and ``resourceLimits.maxExecutionTime``."""

@@ -72,7 +72,7 @@ def options_problems(options: dict[str, Json]) -> list[Problem]:
 
 def told_options(given: dict[str, Json]) -> dict[str, Json]:
     """What differs from the defaults, in one spelling. Raises ValidationError."""
-    return Options.of(given).model_dump(by_alias=True, exclude_defaults=True, mode="json")
+    return dict(Options.of(given).told)
 
 
 def _wrong_options(error: ValidationError, options: Json) -> list[Problem]:

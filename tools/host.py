@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 _TICK_S: Final = 0.02
 """How often the watch looks while calls are under way; how late a timeout may be."""
+_REST_S: Final = 0.5
+"""How long it goes on looking when nothing is under way: to be woken for every call costs more than to look."""
 _SCAN_S: Final = 1.0
 """How often it reads all deadlines, when none is nearer."""
 
@@ -203,8 +205,11 @@ class ToolHost:
     # -- the watch
 
     def _keep_watch(self) -> None:
+        rests_from = 0.0
         while not (self._closing and self._drained.is_set()):
             if self._open:
+                rests_from = time.monotonic() + _REST_S
+            if self._open or (time.monotonic() < rests_from and not self._closing):
                 self._bell.wait(_TICK_S)
             else:
                 self._resting = True

@@ -54,7 +54,7 @@ class Lane:
                 self._running[task] = entry
 
     async def _run(self, entry: Entry) -> None:
-        task = asyncio.current_task()  # asked now: a tool that swallows its cancellation outlives the loop
+        task = entry.task  # looked up now: where the watch moves the entry, it has another one
         try:
             # a dict's pop is atomic: it decides between this loop and the watch, which moves entries elsewhere
             if not self._waiting.pop(entry, False) or not self._supervisor.begin(entry):

@@ -22,7 +22,7 @@ from aiokafka import errors as kafka_errors
 from ...errors import BrokerError, UsageError
 from ..kafka.admin import TIMEOUT_S, best_replication, create_topics, list_topics, require_topics
 from ..kafka.connection import Connection
-from ..kafka.event_loop import event_loop
+from ..kafka.event_loop import event_loop, settle
 from ..kafka.failures import AUTH, UNREACHABLE, told
 from ..kafka.settings import ROLES, Settings
 from ..kafka.topics import DEFAULT_PARTITIONS, SAFE_REPLICATION, Topics
@@ -186,6 +186,7 @@ class _Process:
         self._introduce()
         try:
             if await _unless(asked, app.start()):
+                settle()
                 await _unless(asked, app.wait_until_stopped())
             if stop.signal is not None:
                 log.info("%s: leaving; a second signal ends this process at once", stop.signal.name)

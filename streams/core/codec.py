@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cache, partial
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 import pydantic_core
 from pydantic import ValidationError
@@ -38,12 +37,11 @@ class UnknownEvent(Event):
     why: Literal["type", "shape"] = "type"
 
 
-@dataclass(frozen=True, slots=True)
-class Encoded:
+class Encoded(NamedTuple):
     """A record and the large values that must be stored with it, by SHA-256 in hex."""
 
     record: bytes
-    values: dict[str, bytes] = field(default_factory=dict)
+    values: dict[str, bytes] = {}  # noqa: RUF012 - never changed
 
 
 @cache

@@ -13,7 +13,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, TypeAlias
 
 from ...tools.call import CallError, CallResult, check_output, describe_exception
@@ -58,19 +57,11 @@ class Running:
     called: bool = False
     result: CallResult | CallError | None = None
     elapsed_ms: float = 0.0
+    place: Place = field(init=False)
 
-    @property
-    def place(self) -> Place:
+    def __post_init__(self) -> None:
         step = self.work.step
-        return step.run_id, step.node_id, step.item
-
-
-def _seconds(since: str, until_ms: float) -> float | None:
-    """From a time of ours to another, never below 0; None when it is none: work records may come from anybody."""
-    try:
-        return max(0.0, until_ms / 1000 - datetime.fromisoformat(since).timestamp())
-    except ValueError:
-        return None
+        self.place = (step.run_id, step.node_id, step.item)
 
 
 class Calls:
@@ -251,7 +242,7 @@ class Calls:
         step, result = running.work.step, running.result
         if running.called:
             told = outcome_of(None if isinstance(result, CallResult) or result is None else result.code)
-            queued = _seconds(running.work.ready_at, now - running.elapsed_ms)
+            queued = max(0.0, now - running.elapsed_ms - running.work.ready_ms) / 1000
             self._metrics.step_ended(step.tool_id, "tool", told, running.elapsed_ms / 1000, queued)
         else:
             self._metrics.step_ended(step.tool_id, "tool", "refused", 0.0)
@@ -303,7 +294,7 @@ class Calls:
             self._host.cancel(running)
             running.finished()
             self.room.set()
-            waited = _seconds(running.work.ready_at, self._clock.now_ms()) or 0.0
+            waited = max(0.0, self._clock.now_ms() - running.work.ready_ms) / 1000
             self._metrics.step_ended(running.work.step.tool_id, "tool", "cancelled", waited)
 
     async def idle(self, seconds: float) -> None:

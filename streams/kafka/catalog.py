@@ -38,7 +38,8 @@ class Catalog:
         self._tools: dict[str, ToolSpec] = {}
         self._joins: dict[tuple[str, str], Join] = {}
         self.plans: dict[str, Json] = {}
-        self._position = 0
+        self.position = 0
+        """Everything before this offset of the topic is known."""
         self._turn = asyncio.Lock()
         self._asked = self._served = 0
         """Calls of ``refresh``: made, and served by a reading that began after them."""
@@ -101,11 +102,11 @@ class Catalog:
 
     async def _read_on(self) -> None:
         first, end = await self._reader.bounds(self._topic, 0)
-        start = max(self._position, first)
+        start = max(self.position, first)
         async for batch in self._reader.read(self._topic, 0, start, end):
             for record in batch:
                 self._take(record)
-        self._position = max(end, self._position)
+        self.position = max(end, self.position)
         if end > start:
             self._specs = None
             for call in self._changed:

@@ -140,7 +140,7 @@ class Effects:
             why = f"no topic {self._topics.node_ready(queue)}: make it with `dynamicflow topics create --queue {queue}`"
             await self._undeliverable(owned, tracked, step, "QUEUE_NOT_FOUND", why)
             return
-        now = stamp(self._clock.now_ms())
+        now = self._clock.now_ms()
         labels = state.values.about.get("labels")
         work = Work(
             step,
@@ -158,7 +158,7 @@ class Effects:
         encoded = encode_work(work.to_json())
         name = work_key(step.run_id, step.node_id, step.item)
         ident = f"{name.decode()}/{step.attempt}/node-ready/{step.delivery}"
-        headers = self._headers.make(ident, "node-ready", step.run_id, now, tracked.trace)
+        headers = self._headers.make(ident, "node-ready", step.run_id, stamp(now), tracked.trace)
         if encoded.values:
             headers.extend(await self._values.store(encoded.values))
         topic, count = place

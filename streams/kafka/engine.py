@@ -10,6 +10,7 @@ Workers do the work (`dynamicflow worker`); this publishes requests and reads lo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Collection, Mapping, Sequence
 from types import TracebackType
@@ -155,8 +156,7 @@ class KafkaEngine:
             if model or self._model:
                 fields["model"] = text_of("model", model or self._model)
         else:
-            plan = self._plans.of(plan_or_prompt, chosen)
-            refusal = plan.refusal(given, chosen)
+            plan, refusal = await self._checked(plan_or_prompt, chosen, given)
             if refusal is not None:
                 return self._refused(ident, refusal, name_of(plan.check))
             fields["plan"] = plan.check.plan.to_json() if plan.check.plan is not None else None
@@ -168,6 +168,23 @@ class KafkaEngine:
         made = start_json(_as_start(request), ident, plan=plan.check.plan_hash if plan is not None else None)
         return await self._begin(ident, request, request_digest(made), fresh=run_id is None and not chosen.workflow_id)
 
+    async def _checked(
+        self, plan: Json | ir.Plan, chosen: Options, given: Json
+    ) -> tuple[Accepted, DynamicFlowError | None]:
+        """The check of a plan, and why no run of it can start; tools that were offered a moment ago count."""
+        found = self._plans.of(plan, chosen)
+        refusal = found.refusal(given, chosen)
+        if refusal is not None and await self._catalog_grew():
+            found = self._plans.of(plan, chosen)
+            refusal = found.refusal(given, chosen)
+        return found, refusal
+
+    async def _catalog_grew(self) -> bool:
+        before = self._catalog.position
+        with contextlib.suppress(KafkaError, DynamicFlowError):
+            await self._catalog.refresh()
+        return self._catalog.position != before
+
     async def request(self, request: Mapping[str, Json], *, wait: bool = True) -> KafkaRun:
         """Do what a request asks, written as it stands in the topic; a start without an id gets one.
 
@@ -178,7 +195,10 @@ class KafkaEngine:
         wire = _with_run_id(asked)
         ident = str(wire["runId"])
         now = round(self.clock.now_ms())
-        first, *rest = self._admission.facts(asked, Coordinates(self._topics.requests, 0, 0, now))
+        place = Coordinates(self._topics.requests, 0, 0, now)
+        first, *rest = self._admission.facts(asked, place)
+        if any(isinstance(fact, PlanningFailed) for fact in rest) and await self._catalog_grew():
+            first, *rest = self._admission.facts(asked, place)
         for fact in rest:
             if isinstance(fact, PlanningFailed):
                 problems = [Problem.from_json(given) for given in fact.problems]

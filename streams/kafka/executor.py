@@ -73,8 +73,9 @@ class Executor:
         self._seen: dict[tuple[str, int, int], int] = {}
         """(topic, partition, log partition) -> newest ``seen``: what is older comes from a scheduler of the past."""
         self._partitions = 0
-        self._begun: dict[int, None] = {}
-        """Hashes of (step, attempt, delivery) that were taken here, oldest first."""
+        self._begun: set[int] = set()
+        self._begun_before: set[int] = set()
+        """Hashes of (step, attempt, delivery) that were taken here: the newest, and as many before them."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancels = Cancels(settings, self.calls.cancel)
 
@@ -217,11 +218,11 @@ class Executor:
         """Its work was not taken here before: a record may stand in the topic twice, and its step may have ended."""
         step = running.work.step
         key = hash((running.place, step.attempt, step.delivery))  # of two that collide the second is looked up
-        if key in self._begun:
+        if key in self._begun or key in self._begun_before:
             return False
-        self._begun[key] = None
-        if len(self._begun) > MOST_BEGUN:
-            del self._begun[next(iter(self._begun))]
+        self._begun.add(key)
+        if len(self._begun) >= MOST_BEGUN:
+            self._begun, self._begun_before = set(), self._begun
         return True
 
     def _is_newest(self, record: FetchedRecord, work: Work) -> bool:

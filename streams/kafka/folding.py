@@ -99,7 +99,8 @@ class Folding:
             await self._take_fact(owned, record, event)
 
     async def _take_fact(self, owned: Owned, record: FetchedRecord, event: Event) -> None:
-        trace = trace_in(record.headers) or trace_of(event.run_id)
+        known = owned.ledger.runs.get(event.run_id)
+        trace = known.trace if known is not None else trace_in(record.headers) or trace_of(event.run_id)
         met = owned.ledger.receive(event, record.offset, trace, record.timestamp)
         if isinstance(met, ControlRefused):
             await self.refuse(owned, met.id, met, trace)
@@ -131,7 +132,8 @@ class Folding:
             await self._park(owned, tracked, error)
 
     async def _slice(self, owned: Owned, tracked: Tracked) -> None:
-        values = await self._load(needs(tracked.state, tracked.later[0][0]))
+        wanted = needs(tracked.state, tracked.later[0][0])
+        values = await self._load(wanted) if wanted else {}
         for asked, event, offset in owned.ledger.advance(tracked, values):
             await self._effects.carry_out(owned, tracked, asked, offset, again=offset < owned.sure_from)
             if isinstance(event, ToolStart):

@@ -35,6 +35,10 @@ log = logging.getLogger(__name__)
 
 MOST: Final = 500
 """Requests of one batch."""
+SLICE_S: Final = 0.01
+"""How long admitting keeps the loop from everything else."""
+GATHER_S: Final = 0.004
+"""Between two batches: requests that come meanwhile share the cost of one."""
 DRAIN_S: Final = 10.0
 """How long a batch may take to get through when the worker leaves; who comes next admits it to the same runs."""
 
@@ -97,6 +101,7 @@ class Intake:
             self._clock.heard(max(records[-1].timestamp for records in fetched.values()))
             await hand_on([record for records in fetched.values() for record in records])
             self._through |= {place: records[-1].offset + 1 for place, records in fetched.items()}
+            await asyncio.sleep(GATHER_S)
         if self._through and time.monotonic() - self._committed >= self._settings.commit_s:
             await self.commit()
 
@@ -135,6 +140,7 @@ class Intake:
         records: list[Record] = []
         letters: list[tuple[FetchedRecord, RequestInvalid]] = []
         self._looked = False
+        began = time.monotonic()
         for record in batch:
             try:
                 facts = await self._facts(record)
@@ -155,7 +161,9 @@ class Intake:
                 continue
             records += made
             accepted += isinstance(facts[0], FlowRequested)
-            await asyncio.sleep(0)
+            if time.monotonic() - began > SLICE_S:
+                await asyncio.sleep(0)
+                began = time.monotonic()
         for record, refused in letters:
             problems = [problem.to_json() for problem in refused.problems]
             await self._dead_letters.put(record, refused.code, refused.message, problems)

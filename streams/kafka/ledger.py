@@ -58,6 +58,8 @@ class Tracked:
     """Every fact up to here is in a durable snapshot; -1: there is none."""
     snapshots: list[int] = field(default_factory=list)
     """Offsets in the keys of its snapshots, oldest first."""
+    beside_ms: float = 0.0
+    """When the newest snapshot was appended, if a part of it lies in ``flow-values``; 0: it is whole, or none."""
     since: dict[StepKey, int] = field(default_factory=dict)
     """Step in flight -> offset of the fact that led to it: it cannot have started before."""
     leases: dict[StepKey, Lease] = field(default_factory=dict)
@@ -94,7 +96,8 @@ class Tracked:
     def snapshotted(self, offset: int) -> None:
         """A snapshot that covers every fact up to there is durable."""
         self.covered = max(self.covered, offset)
-        self.snapshots.append(offset)
+        if offset not in self.snapshots:
+            self.snapshots.append(offset)
         self.needed_ms = 0.0 if self.covered >= self.last and not self.later else self.last_ms
 
     def needed(self, position: int) -> int:

@@ -32,7 +32,6 @@ from .records import (
     PLAN_WORK,
     HeaderMaker,
     Record,
-    check_work,
     decode_record,
     encode_small,
     header,
@@ -107,7 +106,7 @@ class PlannerWorker:
                 self._values.heard(record.headers)
                 sha = str(made["large"]["/request"]["sha256"])
                 request = pydantic_core.from_json((await self._values.load([sha]))[sha])
-            check_work({**made, "request": request}, PLAN_WORK)
+            PLAN_WORK.check({**made, "request": request})
             run_id, partition = made["runId"], made["logPartition"]
             if partition >= await self._writer.partitions(self._topics.events):
                 raise ValueError(f"logPartition is {partition}")

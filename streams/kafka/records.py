@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Final, NamedTuple, TypeAlias
 
 import pydantic_core
 from aiokafka.partitioner import murmur2
 
-from ...values import LARGE_VALUE_BYTES, RUN_ID, Json, NotJson, decode, time_ms
+from ...values import LARGE_VALUE_BYTES, RUN_ID, Json, NotJson, decode, stamp, time_ms
 from ..core.codec import Encoded, decode_event, encode_event, without_large
 from ..core.commands import Dispatch, JoinInput
 from ..core.events import Event
@@ -132,14 +133,14 @@ def encode_small(event: Event) -> Encoded:
 # --- work ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
+class Work(NamedTuple):
     """A ``node-ready`` record: one step, and what an executor must know to run it once."""
 
     step: Dispatch
     plan_hash: str | None
     schema_digest: str
-    ready_at: str
+    ready_ms: float
+    """When it became ready, by the log's time."""
     tenant: str | None
     log_partition: int
     since: int
@@ -148,8 +149,8 @@ class Work:
     """How far the owner of the log had folded when it wrote this."""
     again: bool
     """Asked for before, perhaps: the log says whether it has been started or has ended."""
-    variables: dict[str, Json] = field(default_factory=dict)
-    labels: dict[str, Json] = field(default_factory=dict)
+    variables: dict[str, Json] = {}  # noqa: RUF012 - never changed
+    labels: dict[str, Json] = {}  # noqa: RUF012 - never changed
 
     def to_json(self) -> dict[str, Json]:
         step = self.step
@@ -168,7 +169,7 @@ class Work:
             "timeout": step.timeout_ms,
             "held": step.held,
             "validation": step.validation,
-            "readyAt": self.ready_at,
+            "readyAt": stamp(self.ready_ms),
             "causationId": step.causation_id,
             "logPartition": self.log_partition,
             "since": self.since,
@@ -193,7 +194,7 @@ class Work:
     @classmethod
     def of(cls, made: Mapping[str, Any]) -> Work:
         """The work of :meth:`to_json`. Raises KeyError, TypeError or ValueError for what is none."""
-        check_work(made, _WORK)
+        _WORK.check(made)
         step = Dispatch(
             made["runId"],
             made["nodeId"],
@@ -213,7 +214,7 @@ class Work:
             step,
             made["planHash"],
             made["schemaDigest"],
-            made["readyAt"],
+            time_ms(made["readyAt"]),
             made.get("tenant"),
             made["logPartition"],
             made["since"],
@@ -224,34 +225,69 @@ class Work:
         )
 
 
+class Shape:
+    """What a work record must hold. Records of our own have few combinations of types, which are looked up."""
+
+    def __init__(self, fields: Mapping[str, tuple[type, ...]]) -> None:
+        """``fields``: name -> its types."""
+        self._fields, self._values = fields, itemgetter(*fields)
+        self._numbers = itemgetter(*(name for name, types in fields.items() if types[0] is int))
+        self._met: set[tuple[type, ...]] = set()
+
+    def check(self, made: Mapping[str, Any]) -> None:
+        """Raises KeyError, TypeError or ValueError for a record that nobody of ours has written."""
+        types = tuple(map(type, self._values(made)))
+        if types not in self._met:
+            self._check_types(made)
+            self._met.add(types)
+        numbers = self._numbers(made)
+        if not 0 <= min(numbers) <= max(numbers) <= LAST_OFFSET:
+            raise ValueError(f"one of {numbers} is out of range")
+        for name, allowed in _OPTIONAL.items():
+            if name in made and type(made[name]) not in allowed:
+                raise TypeError(f"{name} is {made[name]!r:.100}")
+        if not RUN_ID.match(made["runId"]):
+            raise ValueError(f"runId is {made['runId']!r:.140}")
+        if not all(type(index) is int and index >= 0 for index in made.get("item", ())):
+            raise TypeError(f"item is {made['item']!r:.100}")
+
+    def _check_types(self, made: Mapping[str, Any]) -> None:
+        for name, types in self._fields.items():
+            if type(made[name]) not in types:
+                raise TypeError(f"{name} is {made[name]!r:.100}")
+
+
 _NULL: Final = type(None)
-_WORK: Final[Mapping[str, tuple[type, ...]]] = {
-    "runId": (str,),
-    "nodeId": (str,),
-    "item": (list, tuple),
-    "attempt": (int,),
-    "delivery": (int,),
-    "toolId": (str,),
-    "idempotencyKey": (str,),
-    "timeout": (int, float),
-    "held": (bool,),
-    "validation": (str,),
-    "readyAt": (str,),
-    "causationId": (str, _NULL),
-    "planHash": (str, _NULL),
-    "schemaDigest": (str,),
-    "logPartition": (int,),
-    "since": (int,),
-    "seen": (int,),
-}
-PLAN_WORK: Final[Mapping[str, tuple[type, ...]]] = {
-    "runId": (str,),
-    "request": (dict,),
-    "logPartition": (int,),
-    "since": (int,),
-    "again": (bool,),
-}
-"""Field -> its types, of records that others in the cluster have written."""
+_WORK: Final = Shape(
+    {
+        "runId": (str,),
+        "nodeId": (str,),
+        "item": (list, tuple),
+        "attempt": (int,),
+        "delivery": (int,),
+        "toolId": (str,),
+        "idempotencyKey": (str,),
+        "timeout": (int, float),
+        "held": (bool,),
+        "validation": (str,),
+        "readyAt": (str,),
+        "causationId": (str, _NULL),
+        "planHash": (str, _NULL),
+        "schemaDigest": (str,),
+        "logPartition": (int,),
+        "since": (int,),
+        "seen": (int,),
+    }
+)
+PLAN_WORK: Final = Shape(
+    {
+        "runId": (str,),
+        "request": (dict,),
+        "logPartition": (int,),
+        "since": (int,),
+        "again": (bool,),
+    }
+)
 _OPTIONAL: Final[Mapping[str, tuple[type, ...]]] = {
     "joins": (list, tuple),
     "again": (bool,),
@@ -259,24 +295,6 @@ _OPTIONAL: Final[Mapping[str, tuple[type, ...]]] = {
     "variables": (dict, _NULL),
     "labels": (dict, _NULL),
 }
-
-
-def check_work(made: Mapping[str, Any], fields: Mapping[str, tuple[type, ...]]) -> None:
-    """Raises KeyError, TypeError or ValueError for a work record that nobody of ours has written."""
-    for name, types in fields.items():
-        if type(made[name]) not in types:
-            raise TypeError(f"{name} is {made[name]!r:.100}")
-        if types[0] is int and not 0 <= made[name] <= LAST_OFFSET:
-            raise ValueError(f"{name} is {made[name]}")
-    for name, types in _OPTIONAL.items():
-        if name in made and type(made[name]) not in types:
-            raise TypeError(f"{name} is {made[name]!r:.100}")
-    if not RUN_ID.match(made["runId"]):
-        raise ValueError(f"runId is {made['runId']!r:.140}")
-    if not all(type(index) is int and index >= 0 for index in made.get("item", ())):
-        raise TypeError(f"item is {made['item']!r:.100}")
-    if "readyAt" in made:
-        time_ms(made["readyAt"])
 
 
 def work_key(run_id: str, node_id: str, item: Sequence[int]) -> bytes:

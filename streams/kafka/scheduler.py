@@ -107,6 +107,7 @@ class Scheduler:
     async def drain(self) -> None:
         """Commit the marks; after that others may have the partitions."""
         self._folding.draining = True
+        self._upkeep.mark()
         await self._upkeep.commit(self._consumer, self.owned.values())
 
     async def stop(self) -> None:

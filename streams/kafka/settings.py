@@ -40,6 +40,8 @@ class Settings:
     """A run that holds the low-water mark back by more records is snapshotted."""
     snapshot_age_s: float = 300.0
     """The same by time."""
+    refresh_s: float = 86_400.0
+    """A snapshot of which a part lies in ``flow-values``, which ends with its retention, is written anew this often."""
     window_s: float = 7 * 86_400.0
     """How long an ended run is remembered, so that the same start is known to be a repeat."""
 

@@ -41,10 +41,11 @@ def shell_json(tracked: Tracked) -> dict[str, Json]:
 
 async def write_snapshot(tracked: Tracked, offset: int, partition: int, topics: Topics, values: ValueStore) -> Record:
     """The record of a snapshot that covers every record up to ``offset``. A large state lies in ``flow-values``."""
+    # what lay there for an earlier snapshot may be about to go: the retention of this one begins now
     made: dict[str, Json] = {"runId": tracked.run_id, "offset": offset, "shell": shell_json(tracked)}
     made["state"] = to_snapshot(tracked.state)
     encoded = encode_work(made)
-    headers = await values.store(encoded.values)
+    headers = await values.store(encoded.values, anew=True)
     return Record(topics.snapshots, partition, snapshot_key(tracked.run_id, offset), encoded.record, headers)
 
 
@@ -60,11 +61,15 @@ def unreadable(run_id: str, offset: int, value: bytes, error: Exception) -> Trac
     return Tracked(state, first, offset + 1, digest, trace, covered=offset, broken=True, spoiled=True)
 
 
-async def read_snapshot(value: bytes, values: ValueStore) -> Tracked:
-    """The run of a snapshot's record. Raises CannotFold for one of a newer release, NotJson for what is none."""
+async def read_snapshot(value: bytes, values: ValueStore, at_ms: float) -> Tracked:
+    """The run of a snapshot's record, which was appended ``at_ms``.
+
+    Raises CannotFold for one of a newer release, NotJson for what is none.
+    """
     made: Mapping[str, Any] = decode_record(value)
     state = made["state"]
-    if state is None:
+    beside = state is None
+    if beside:
         sha = str(made["large"]["/state"]["sha256"])
         state = decode_record((await values.load([sha]))[sha])
     shell = made["shell"]
@@ -77,6 +82,7 @@ async def read_snapshot(value: bytes, values: ValueStore) -> Tracked:
         trace=shell["trace"],
         covered=offset,
         snapshots=[offset],
+        beside_ms=at_ms if beside else 0.0,
         since={_key_of(entry): entry[2] for entry in shell["since"]},
         leases={_key_of(entry): Lease(entry[2], entry[3], entry[4], entry[5]) for entry in shell["leases"]},
     )

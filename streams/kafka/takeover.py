@@ -103,7 +103,7 @@ class TakeOver:
             await self._breathe()
 
     async def _read_snapshots(self) -> None:
-        known: dict[str, dict[int, bytes]] = {}
+        known: dict[str, dict[int, FetchedRecord]] = {}
         first, end = await self._reader.bounds(self._topics.snapshots, self._partition)
         async for batch in self._reader.read(self._topics.snapshots, self._partition, first, end):
             for record in batch:
@@ -115,13 +115,13 @@ class TakeOver:
                 if record.value is None:
                     known.get(run_id, {}).pop(offset, None)
                 else:
-                    known.setdefault(run_id, {})[offset] = record.value
+                    known.setdefault(run_id, {})[offset] = record
         for run_id, snapshots in known.items():
             if run_id not in self.ledger.done:
                 await self._restore(run_id, snapshots)
                 await self._breathe()
 
-    async def _restore(self, run_id: str, snapshots: dict[int, bytes]) -> None:
+    async def _restore(self, run_id: str, snapshots: dict[int, FetchedRecord]) -> None:
         """The newest snapshot that can be read. Of one that a newer release wrote the run waits for it, parked."""
         for offset in sorted(snapshots, reverse=True):
             try:
@@ -136,11 +136,11 @@ class TakeOver:
             self.replay.snapshots += 1
             return
 
-    async def _snapshot(self, run_id: str, offset: int, value: bytes) -> Tracked:
+    async def _snapshot(self, run_id: str, offset: int, record: FetchedRecord) -> Tracked:
         try:
-            return await read_snapshot(value, self._values)
+            return await read_snapshot(record.value, self._values, record.timestamp)
         except (CannotFold, JournalError) as error:
-            return unreadable(run_id, offset, value, error)
+            return unreadable(run_id, offset, record.value, error)
 
     # --- the log --------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable
-from typing import Any
+from functools import partial
+from typing import Any, Final
 
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
@@ -21,10 +22,13 @@ from .ledger import Tracked
 from .records import Record, snapshot_key
 from .settings import Settings
 from .snapshots import write_snapshot
-from .values import ValueStore
+from .values import ValueStore, has_values
 from .writer import Writer
 
 log = logging.getLogger(__name__)
+
+MARKS_S: Final = 0.05
+"""How long marks are gathered: nobody waits for one, and a batch costs as much as ten records in it."""
 
 
 class Upkeep:
@@ -36,12 +40,24 @@ class Upkeep:
         self._settings, self._writer, self._values, self._metrics = settings, writer, values, metrics
         self._clock = clock
         self._topics = settings.topics
+        self._to_mark: list[tuple[Owned, Tracked]] = []
 
     def maybe_mark(self, owned: Owned, tracked: Tracked) -> None:
         """Mark a run whose result is in ``flow-complete`` and whose end is in the log."""
         if not tracked.published or tracked.completed_at < 0 or tracked.marking:
             return
         tracked.marking = True
+        if not self._to_mark:
+            asyncio.get_running_loop().call_later(MARKS_S, self.mark)
+        self._to_mark.append((owned, tracked))
+
+    def mark(self) -> None:
+        """Append the marks that were gathered."""
+        gathered, self._to_mark = self._to_mark, []
+        for owned, tracked in gathered:
+            self._mark(owned, tracked)
+
+    def _mark(self, owned: Owned, tracked: Tracked) -> None:
         mark = owned.ledger.mark_of(tracked, self._clock.now_ms())
 
         def marked(offset: int, error: Exception | None) -> None:
@@ -55,24 +71,33 @@ class Upkeep:
         self._writer.append(Record(self._topics.done, owned.ledger.partition, key, mark.encode()), marked)
 
     async def snapshot(self, owned: Owned) -> None:
-        """Snapshot the runs that hold the low-water mark back too far, by records or by time; forget old marks."""
+        """Snapshot the runs that hold the low-water mark back too far, by records or by time; forget old marks.
+
+        A run that waits for long is snapshotted again before a part of its snapshot goes with its retention.
+        """
         ledger, now = owned.ledger, self._clock.now_ms()
         ledger.forget(now - self._settings.window_s * 1000)
         for tracked in list(ledger.runs.values()):
-            if not self._holds_back(tracked, ledger.position, now) or not tracked.quiet:
+            wanted = self._holds_back(tracked, ledger.position, now) or self._fades(tracked, now)
+            if not wanted or not tracked.quiet:
                 continue
             offset = ledger.position - 1
             record = await write_snapshot(tracked, offset, ledger.partition, self._topics, self._values)
             if tracked.last > offset or not tracked.quiet:
                 continue  # it moved while a large state was stored
 
-            def written(at: int, error: Exception | None, tracked: Tracked = tracked, offset: int = offset) -> None:
-                if error is None:
-                    tracked.snapshotted(offset)
-                    self._metrics.snapshot_written()
-
-            self._writer.append(record, written)
+            beside_ms = now if has_values(record.headers) else 0.0
+            self._writer.append(record, partial(self._snapshotted, tracked, offset, beside_ms))
             await asyncio.sleep(0)
+
+    def _snapshotted(self, tracked: Tracked, offset: int, beside_ms: float, at: int, error: Exception | None) -> None:
+        if error is None:
+            tracked.snapshotted(offset)
+            tracked.beside_ms = beside_ms
+            self._metrics.snapshot_written()
+
+    def _fades(self, tracked: Tracked, now_ms: float) -> bool:
+        return bool(tracked.beside_ms) and now_ms - tracked.beside_ms > self._settings.refresh_s * 1000
 
     def _holds_back(self, tracked: Tracked, position: int, now_ms: float) -> bool:
         behind = position - tracked.needed(position)

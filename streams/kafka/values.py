@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Final, TypeAlias
@@ -22,6 +23,9 @@ CHUNK_BYTES: Final = 800_000
 KEPT_BYTES: Final = 64 * 1024 * 1024
 """Of values read or written lately that stay in memory."""
 KEPT_PLACES: Final = 50_000
+STORED_S: Final = 21_600.0
+"""How long what this process has stored counts as being there: the topic deletes by time, and one value may be part of
+requests for years."""
 HEADER: Final = "df-large"
 
 Places: TypeAlias = dict[str, tuple[int, int]]
@@ -31,19 +35,24 @@ Places: TypeAlias = dict[str, tuple[int, int]]
 class ValueStore:
     """Writes values once and reads them again. Lives on one event loop."""
 
-    def __init__(self, writer: Writer, reader: Reader, topics: Topics) -> None:
-        self._writer, self._reader, self._topic = writer, reader, topics.values
+    def __init__(self, writer: Writer, reader: Reader, topics: Topics, *, stored_s: float = STORED_S) -> None:
+        self._writer, self._reader, self._topic, self._stored_s = writer, reader, topics.values, stored_s
         self._kept: OrderedDict[str, bytes] = OrderedDict()
         self._kept_bytes = 0
         self._places: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._stored: OrderedDict[str, float] = OrderedDict()
+        """SHA-256 -> when this process stored it, on its monotonic clock; oldest first."""
 
-    async def store(self, values: Mapping[str, bytes]) -> Headers:
-        """Append what is not known to be there; the header for the record that names the values."""
+    async def store(self, values: Mapping[str, bytes], *, anew: bool = False) -> Headers:
+        """Append what this process has not stored lately; the header for the record that names the values.
+
+        ``anew``: append them in any case, so that their retention begins again.
+        """
         if not values:
             return []
         count = await self._writer.partitions(self._topic)
         for sha, body in values.items():
-            if sha not in self._places:
+            if anew or not self._is_stored(sha):
                 partition = partition_of(sha.encode(), count)
                 chunks = range(0, len(body), CHUNK_BYTES) or range(1)
                 records = [
@@ -56,9 +65,19 @@ class ValueStore:
                     )
                     for index, start in enumerate(chunks)
                 ]
+                began = time.monotonic()
                 self._place(sha, (partition, (await self._writer.put(records))[0]))
+                self._stored[sha] = began
+                self._stored.move_to_end(sha)
             self._keep(sha, body)
-        return [(HEADER, json.dumps({sha: self._places[sha] for sha in values}).encode())]
+        places = {sha: self._places[sha] for sha in values}
+        while len(self._stored) > KEPT_PLACES:
+            self._stored.popitem(last=False)
+        return [(HEADER, json.dumps(places).encode())]
+
+    def _is_stored(self, sha: str) -> bool:
+        stored = self._stored.get(sha)
+        return sha in self._places and stored is not None and time.monotonic() - stored < self._stored_s
 
     def heard(self, headers: Headers) -> None:
         """Remember where values lie that a record names."""
@@ -119,3 +138,8 @@ class ValueStore:
     async def close(self) -> None:
         """Let go of the reader."""
         await self._reader.close()
+
+
+def has_values(headers: Headers) -> bool:
+    """A part of the record with these headers lies in ``flow-values``."""
+    return header(headers, HEADER) is not None

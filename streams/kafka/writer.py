@@ -12,6 +12,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from aiokafka import AIOKafkaProducer
@@ -160,13 +161,25 @@ class Writer:
 
     async def put(self, records: Iterable[Record]) -> list[int]:
         """Append all of them; their offsets once every one is acknowledged. Raises the first permanent refusal."""
-        loop = asyncio.get_running_loop()
-        futures: list[asyncio.Future[int]] = []
-        for record in records:
-            future: asyncio.Future[int] = loop.create_future()
-            self.append(record, _settle(future))
-            futures.append(future)
-        return list(await asyncio.gather(*futures))
+        todo = list(records)
+        offsets, left = [-1] * len(todo), len(todo)
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        def acknowledged(index: int, offset: int, error: Exception | None) -> None:
+            nonlocal left
+            offsets[index], left = offset, left - 1
+            if done.done():
+                return
+            if error is not None:
+                done.set_exception(error)
+            elif not left:
+                done.set_result(None)
+
+        for index, record in enumerate(todo):
+            self.append(record, partial(acknowledged, index))
+        if todo:
+            await done
+        return offsets
 
     # --- one lane -------------------------------------------------------------------------------------------------
 
@@ -276,14 +289,3 @@ class Writer:
 async def _close(producer: Any) -> None:
     with contextlib.suppress(Exception, asyncio.TimeoutError):
         await asyncio.wait_for(producer.stop(), 5)
-
-
-def _settle(future: asyncio.Future[int]) -> Acknowledged:
-    def settle(offset: int, error: Exception | None) -> None:
-        if not future.done():
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(offset)
-
-    return settle

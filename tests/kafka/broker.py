@@ -201,6 +201,9 @@ class Broker:
             "share.coordinator.state.topic.replication.factor": replicas,
             "share.coordinator.state.topic.min.isr": in_sync,
             "auto.create.topics.enable": "false",
+            # of 10 MiB each by default, mapped and zeroed as they are touched: hundreds of partitions cost a broker
+            # three times its processor time on the machine these tests were written on
+            "log.index.size.max.bytes": str(1024 * 1024),
             "group.initial.rebalance.delay.ms": "0",
             "group.min.session.timeout.ms": "1000",
             "broker.heartbeat.interval.ms": "500",

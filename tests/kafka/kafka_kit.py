@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Self, TypeAlias, TypeVar
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
-from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from dynamicflow.streams.kafka.admin import create_topics
 from dynamicflow.streams.kafka.connection import Connection
@@ -160,6 +160,21 @@ class Site:
                     if await consumer.position(place) >= ends[place]:
                         del ends[place]
             return sorted(found, key=lambda one: (one.topic, one.partition, one.offset))
+
+    async def ends(self, topic: str) -> dict[TopicPartition, int]:
+        """The offset after the last record of each partition, as of now."""
+        async with self._reading(topic) as (consumer, places):
+            found: dict[TopicPartition, int] = await consumer.end_offsets(places)
+            return found
+
+    async def delete_before(self, topic: str, offsets: Mapping[TopicPartition, int]) -> None:
+        """What retention does: the records before these offsets are gone."""
+        admin = AIOKafkaAdminClient(bootstrap_servers=self.bootstrap)
+        await admin.start()
+        try:
+            await admin.delete_records({place: RecordsToDelete(offset) for place, offset in offsets.items()})
+        finally:
+            await admin.close()
 
     async def first(self, topic: str, wanted: Callable[[Any], bool], what: str) -> Any:
         """The first record of a topic that is wanted; waited for."""

@@ -154,6 +154,18 @@ class TestWhatIsToBeRun:
         assert result["output"] == {"n": 42}
 
 
+class TestToolsOfAWorkerThatHasJustComeUp:
+    async def test_are_known_to_a_client_that_was_there_before(self, broker: SharedBroker, prefix: str) -> None:
+        async with Site(broker.bootstrap, prefix) as site:
+            await site.make_topics()
+            async with site.client() as engine, site.worker(tools=[double]):
+                run = await engine.start(plan(call("a", "double", {"n": 1})))
+                asked = await engine.request({"plan": plan(call("a", "double", {"n": 2}))})
+                results = [await run.result(), await asked.result()]
+
+        assert [result["output"] for result in results] == [{"n": 2}, {"n": 4}]
+
+
 class TestTheRunsId:
     async def test_is_the_body_s(self, site: Site) -> None:
         async with site.worker(tools=[double]):

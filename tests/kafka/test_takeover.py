@@ -124,3 +124,50 @@ class TestRunsThatWaitLong:
         assert all(len(of_one) == 1 for of_one in timers.values())
         assert (replay.marks, replay.snapshots) == (100, 3)
         assert replay.records <= 2 * snapshots, "the log has ten times as many"
+
+
+def long_text() -> dict[str, Json]:
+    """A plan that waits, and then looks at an input that does not fit into a record."""
+    nodes = ({"id": "w", "type": "wait", "duration": "6s"}, call("b", "double", {"n": "${length($input.text)}"}))
+    return plan(*nodes, edges=[{"from": "w", "to": "b"}])
+
+
+class TestWhatLiesBesideASnapshot:
+    async def test_is_written_anew_before_its_retention_ends(self, broker: SharedBroker, prefix: str) -> None:
+        """The run waits; what its events and its first snapshot name has expired; another worker takes over."""
+        site = Site(broker.bootstrap, prefix)
+        await site.make_topics()
+        async with site.client() as engine:
+            async with site.worker(tools=[double], snapshot_age_s=0.3, refresh_s=1.0) as app:
+                run = await engine.start(long_text(), input={"text": "x" * 400_000})
+                (owned,) = app.parts.roles["scheduler"].owned.values()
+
+                async def snapshotted(after: float) -> float:
+                    runs = owned.ledger.runs.values()
+                    return max((one.beside_ms for one in runs if one.beside_ms > after), default=0.0)
+
+                first = await until(lambda: snapshotted(0.0), "a snapshot")
+                gone = await site.ends(site.topics.values)
+                await until(lambda: snapshotted(first), "it is written anew")
+            await site.delete_before(site.topics.values, gone)
+
+            async with site.worker(tools=[double]):
+                result = await asyncio.wait_for(run.result(), 30)
+
+        assert result["output"] == {"n": 800_000}
+
+    async def test_counts_as_stored_for_a_while_only(self, broker: SharedBroker, prefix: str) -> None:
+        site = Site(broker.bootstrap, prefix)
+        await site.make_topics()
+        writer, reader = Writer(site.connection, BrokerClock()), Reader(site.connection)
+        await writer.start()
+        values = ValueStore(writer, reader, site.topics, stored_s=0.5)
+        appended = []
+        for pause in (0.0, 0.0, 0.6):
+            await asyncio.sleep(pause)
+            await values.store({"a" * 64: b"[1]"})
+            appended.append(sum((await site.ends(site.topics.values)).values()))
+        await reader.close()
+        await writer.stop()
+
+        assert appended == [1, 1, 2]

@@ -189,7 +189,9 @@ class TestTheSchemaOfWork:
     @pytest.mark.parametrize("inputs", [{"a": 1}, {"a": "x" * 400_000}])
     def test_takes_what_is_written(self, joins: tuple[JoinInput, ...], inputs: Any) -> None:
         step = Dispatch("r", "n", (2, 0), 1, 1, "tool", inputs, joins, "r/n/2.0", 60_000, True, "strict", "r/-/-/-/x")
-        work = Work(step, "sha256:" + "0" * 64, "sha256:1", AT, "acme", 3, 17, 20, True, {"limit": 1}, {"tenant": "a"})
+        work = Work(
+            step, "sha256:" + "0" * 64, "sha256:1", 1.7e12, "acme", 3, 17, 20, True, {"limit": 1}, {"tenant": "a"}
+        )
 
         record = json.loads(encode_work(work.to_json()).record)
 
