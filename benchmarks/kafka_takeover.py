@@ -11,6 +11,7 @@ from aiokafka import AIOKafkaConsumer
 from dynamicflow.planner.ir import Plan
 from dynamicflow.streams.kafka.broker_clock import BrokerClock
 from dynamicflow.streams.kafka.connection import Connection
+from dynamicflow.streams.kafka.event_loop import settle
 from dynamicflow.streams.kafka.settings import Settings
 from dynamicflow.streams.kafka.topics import Topics
 from dynamicflow.streams.kafka.worker import build_app
@@ -22,7 +23,7 @@ from .workloads import Measured, chain_plan
 
 
 async def take_over(bootstrap: str, name: str, live: int, steps: int, done: int) -> Measured:
-    """From the assignment to the moment when the next step of every live run is in its topic.
+    """From the start of a scheduler, before it joins its group, until the next step of every live run is in its topic.
 
     ``live`` runs with ``steps`` steps done and ``done`` marks lie in one partition. A step of the line is an event or a
     mark; its p50 is the moment when the first step was in the topic.
@@ -32,13 +33,14 @@ async def take_over(bootstrap: str, name: str, live: int, steps: int, done: int)
     work = AIOKafkaConsumer(topics.node_ready(), bootstrap_servers=bootstrap, auto_offset_reset="earliest")
     await work.start()
     app = build_app(Settings(connection, topics, roles=("scheduler",)))
+    settle()  # as a worker does
+    began = time.perf_counter()
     starting = asyncio.ensure_future(app.start())
-    began = await _assigned(app)
     first, dispatched = 0.0, 0
     while dispatched < live:
         taken = await asyncio.wait_for(work.getmany(timeout_ms=1000), 120)
         dispatched += sum(map(len, taken.values()))
-        first = first or time.perf_counter()
+        first = first or (time.perf_counter() if dispatched else 0.0)
     seconds = time.perf_counter() - began
     await starting
     scheduler: Any = app.parts.roles["scheduler"]
@@ -63,12 +65,3 @@ async def _fill(connection: Connection, topics: Topics, live: int, steps: int, d
         writer.append(record)
     await writer.below(1)
     await writer.stop()
-
-
-async def _assigned(app: Any) -> float:
-    """The moment when the scheduler is given its partitions."""
-    while True:
-        scheduler = app.parts.roles.get("scheduler")
-        if scheduler is not None and scheduler.owned:
-            return time.perf_counter()
-        await asyncio.sleep(0.001)

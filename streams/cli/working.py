@@ -185,8 +185,8 @@ class _Process:
         self._app = app
         self._introduce()
         try:
+            settle()
             if await _unless(asked, app.start()):
-                settle()
                 await _unless(asked, app.wait_until_stopped())
             if stop.signal is not None:
                 log.info("%s: leaving; a second signal ends this process at once", stop.signal.name)

@@ -38,6 +38,8 @@ class Owned:
     timers: Timers
     ready: bool = False
     """Taken over: its records are folded as they come."""
+    dropped: bool = False
+    """It went to another worker."""
     failed: str | None = None
     """Why it cannot be taken over."""
     committed: int = -1

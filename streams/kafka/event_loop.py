@@ -21,7 +21,7 @@ def event_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 def settle() -> None:
-    """For a process that has started: what it has loaded stays, and is not looked through for garbage again."""
+    """For a process that is about to start: what is loaded stays, and is not looked through for garbage again."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*GARBAGE)

@@ -180,9 +180,16 @@ class Folding:
 
     async def go_on(self, owned: Owned) -> None:
         """Tell what was not told, publish what is finished and not done, ask again for what is outstanding."""
+        began = time.monotonic()
         for ident, (_, refusal) in list(owned.ledger.refusals.items()):
             await self.refuse(owned, ident, refusal, trace_of(refusal.run_id))
         for tracked in list(owned.ledger.runs.values()):
+            if time.monotonic() - began > SLICE_S:
+                await asyncio.sleep(0)
+                await self._writer.below(MOST_UNACKNOWLEDGED)
+                if owned.dropped:
+                    return
+                began = time.monotonic()
             untold, tracked.untold = list(tracked.untold.values()), {}
             for event in untold:
                 await self._effects.announce(owned, tracked, event)

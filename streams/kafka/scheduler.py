@@ -155,7 +155,7 @@ class Scheduler:
 
     def _drop(self, partition: int) -> None:
         owned = self.owned.pop(partition)
-        owned.ready = False
+        owned.ready, owned.dropped = False, True
         owned.timers.stop()
 
     async def _take_over(self, partition: int, owned: Owned) -> None:
