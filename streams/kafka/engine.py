@@ -115,11 +115,10 @@ class KafkaEngine:
         await self._close()
 
     async def _close(self) -> None:
-        await self._tail.stop()
-        await self._catalog.stop()
-        await self._values.close()
-        await self._reader.close()
-        await self._writer.stop()
+        parts = (self._writer.stop, self._reader.close, self._values.close, self._catalog.stop, self._tail.stop)
+        async with contextlib.AsyncExitStack() as ends:  # from the last to the first, whatever comes between
+            for end in parts:
+                ends.push_async_callback(end)
 
     # --- starting -----------------------------------------------------------------------------------------------------
 
