@@ -228,7 +228,9 @@ def _tool_lost(turn: Turn, event: events.ToolLost) -> bool:
 
 def _tool_refused(turn: Turn, event: events.ToolRefused) -> bool:
     live = _live(turn, event)
-    if live is None or live.status != "dispatched":
+    if live is None or live.status != "dispatched" or live.claim is not None:
+        return False  # somebody who has the tool holds it
+    if (event.attempt, event.delivery or live.delivery) != (live.attempt, live.delivery):
         return False
     turn.state.in_flight.pop(step_key(live), None)
     live.delivery += 1

@@ -76,6 +76,8 @@ class Executor:
         self._begun: set[int] = set()
         self._begun_before: set[int] = set()
         """Hashes of (step, attempt, delivery) that were taken here: the newest, and as many before them."""
+        self._loading = 0
+        """Work records whose inputs are being fetched from beside them."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancels = Cancels(settings, self.calls.cancel)
 
@@ -103,7 +105,7 @@ class Executor:
 
     async def _take_for_ever(self, feed: Feed) -> None:
         while True:
-            room = self._settings.concurrency - len(self.calls.running)
+            room = self._settings.concurrency - len(self.calls.running) - self._loading
             if room <= 0:
                 self.calls.room.clear()
                 with contextlib.suppress(TimeoutError):
@@ -130,6 +132,7 @@ class Executor:
         try:
             made = decode_record(record.value)
             if made.get("large"):
+                self._loading += 1
                 self._spawn(self._take_large(feed, record, made, finished))
                 return
             work = self._work(made)
@@ -152,6 +155,9 @@ class Executor:
         except _UNREADABLE as error:
             await self._dead(record, error, finished)
             return
+        finally:
+            self._loading -= 1
+            self.calls.room.set()
         if feed.has(record):  # it took its time
             self._begin(feed, record, work, finished)
 
@@ -202,6 +208,9 @@ class Executor:
                 present.finished = _both(present.finished, finished)
                 if present.claim is not None:
                     finished()
+                return
+            if step.attempt < present.work.step.attempt:  # a copy that came late, or was given out again
+                finished()
                 return
             self.calls.cancel(running.place)
         if not self.calls.prepare(running):
@@ -280,7 +289,7 @@ class Executor:
             if running.called and running.claim is None:
                 self.calls.hold(running)
         ends = time.monotonic() + self._settings.session_s / 2
-        while feed.pending > self.calls.waiting and time.monotonic() < ends:  # noqa: ASYNC110 - a rebalance is rare
+        while feed.pending > self.calls.waiting + self._loading and time.monotonic() < ends:  # noqa: ASYNC110 - a rebalance is rare
             await asyncio.sleep(0.01)
         await feed.commit()
 

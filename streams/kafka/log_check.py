@@ -60,7 +60,8 @@ class LogView:
 
     def __init__(self, wanted: Iterable[Wanted]) -> None:
         self._steps: dict[Place, _Step] = {}
-        self._ended: dict[str, int] = {}
+        self._ended: dict[str, list[int]] = {}
+        """Offsets at which a run has ended; an id may be used again when its window is over."""
         for one in wanted:
             self._steps.setdefault(one.place, _Step())
         self._runs = {place[0].encode() for place in self._steps}
@@ -75,11 +76,11 @@ class LogView:
 
     def _hear(self, event: Event, offset: int) -> None:
         if isinstance(event, e.FlowComplete | e.CancelRequested):
-            self._ended.setdefault(event.run_id, offset)
+            self._ended.setdefault(event.run_id, []).append(offset)
             return
         if isinstance(event, e.TimerFired):
             if event.kind == "deadline" and event.node_id is None:
-                self._ended.setdefault(event.run_id, offset)
+                self._ended.setdefault(event.run_id, []).append(offset)
             return
         step = self._steps.get((event.run_id, event.node_id or "", event.item or ()))
         if step is None:
@@ -97,7 +98,7 @@ class LogView:
     def settled(self, wanted: Wanted, before: int | None = None) -> bool:
         """The step, this delivery of it, or its run has ended (before an offset)."""
         last = before if before is not None else 1 << 62
-        if self._ended.get(wanted.place[0], last) < last:
+        if any(wanted.since <= offset < last for offset in self._ended.get(wanted.place[0], ())):
             return True
         step = self._steps[wanted.place]
         return any(

@@ -51,6 +51,7 @@ class ValueStore:
         if not values:
             return []
         count = await self._writer.partitions(self._topic)
+        places: Places = {}
         for sha, body in values.items():
             if anew or not self._is_stored(sha):
                 partition = partition_of(sha.encode(), count)
@@ -70,7 +71,7 @@ class ValueStore:
                 self._stored[sha] = began
                 self._stored.move_to_end(sha)
             self._keep(sha, body)
-        places = {sha: self._places[sha] for sha in values}
+            places[sha] = self._places[sha]
         while len(self._stored) > KEPT_PLACES:
             self._stored.popitem(last=False)
         return [(HEADER, json.dumps(places).encode())]
@@ -132,6 +133,7 @@ class ValueStore:
 
     def _place(self, sha: str, place: tuple[int, int]) -> None:
         self._places[sha] = place
+        self._places.move_to_end(sha)
         if len(self._places) > KEPT_PLACES:
             self._places.popitem(last=False)
 
