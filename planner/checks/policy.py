@@ -52,7 +52,8 @@ def check_tools(
             (*paths[node_id], "toolId"),
             f"{node_id!r} calls {node.tool_id!r}, which is no tool of this request"
             + (f" (in the body of {functional!r})" if functional is not None else ""),
-            found.nearest(node.tool_id, names) or ("" if names else "No tools were given."),
+            found.nearest(node.tool_id, names)
+            or ("" if names else "No tools are known: none were given, or no worker offers any."),
             actual=node.tool_id,
             available=names,
         )

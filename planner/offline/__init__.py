@@ -52,7 +52,10 @@ def plan_offline(request: PlanRequest) -> Proposal:
         )
         return Proposal(questions=(question,), final=True)
     if not request.tools:
-        return Proposal(questions=("Which tools may be used? The request names none.",), final=True)
+        return Proposal(
+            questions=("Which tools may be used? None are known: none were given, or no worker offers any.",),
+            final=True,
+        )
     request = replace(request, prompt=request.prompt.encode("utf-8", "replace").decode())  # no lone surrogates
     masked = mask(request.prompt, frozenset(request.tools))
     matcher = Matcher(request.tools)

@@ -66,13 +66,19 @@ def to_json(event: Event) -> dict[str, Json]:
     return made
 
 
-def encode_event(event: Event, *, large: int = LARGE_VALUE_BYTES) -> Encoded:
-    """The record of an event. Values over ``large`` bytes are taken out, null stands in their place."""
+def encode_event(event: Event, *, large: int = LARGE_VALUE_BYTES, together: bool = False) -> Encoded:
+    """The record of an event. Values over ``large`` bytes are taken out, null stands in their place.
+
+    ``together``: the outputs of a result's nodes are taken out as one, not one by one.
+    """
     made = to_json(event)
     record = _ENCODE(made)
     if len(record) <= large:
         return Encoded(record)
-    return without_large(made, _CARRIES.get(type(event), ()), large)
+    carries = _CARRIES.get(type(event), ())
+    if together:
+        carries = tuple(pointer.removesuffix("/*") for pointer in carries)
+    return without_large(made, carries, large)
 
 
 def without_large(made: dict[str, Json], carries: tuple[str, ...], large: int) -> Encoded:

@@ -1,12 +1,13 @@
 """What workers offer, in ``flow-catalog``: specs of their tools, declarative joins, registered plans.
 
-Every process reads it from the beginning and goes on reading. Tools loaded here come before those of others.
+Every process reads it from the beginning and goes on reading.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NoReturn
 
@@ -25,6 +26,7 @@ from .writer import Writer
 
 log = logging.getLogger(__name__)
 
+MOMENT_S: Final = 0.2
 POLL_S: Final = 0.5
 """How often it is looked whether something new is there."""
 
@@ -34,6 +36,7 @@ class Catalog:
 
     def __init__(self, settings: Settings, reader: Reader, own: ToolRegistry | None = None) -> None:
         self._topic, self._reader = settings.topics.catalog, reader
+        self._others_until = time.monotonic() + settings.tools_wait_s
         self._own = own or ToolRegistry()
         self._tools: dict[str, ToolSpec] = {}
         self._joins: dict[tuple[str, str], Join] = {}
@@ -63,14 +66,25 @@ class Catalog:
 
     @property
     def specs(self) -> Mapping[str, ToolSpec]:
-        """Every tool that is known, by id."""
+        """Every tool that is known, by id. What was offered last counts: while a tool is being replaced, two are there."""
         if self._specs is None:
-            self._specs = {**self._tools, **self._own.specs}
+            self._specs = {**self._own.specs, **self._tools}
         return self._specs
 
     @property
     def joins(self) -> tuple[Join, ...]:
         return tuple({**self._joins, **self._own.joins}.values())
+
+    async def more_may_come(self) -> bool:
+        """Workers come up one after the other: True, after a moment, as long as this process is young.
+
+        Who asks finds a tool missing that another worker may be about to offer.
+        """
+        if time.monotonic() > self._others_until:
+            return False
+        await asyncio.sleep(MOMENT_S)
+        await self.refresh()
+        return True
 
     async def publish(self, writer: Writer) -> None:
         """Tell the others what is loaded here."""
@@ -85,6 +99,7 @@ class Catalog:
             if join.key not in self._joins
         ]
         await writer.put(records)
+        await self.refresh()
 
     def _told(self, tool_id: str) -> Json:
         known = self._tools.get(tool_id)

@@ -45,6 +45,8 @@ class Owned:
     committed: int = -1
     sure_from: int = 0
     """What follows from records before this offset may have been asked for by another owner already."""
+    swept: float = 0.0
+    """When left-over snapshots were last looked for, on this process's monotonic clock."""
     folding: int = 0
     """Runs whose facts are worked off in a task of their own."""
 
@@ -123,6 +125,9 @@ class Effects:
             headers.extend(await self._values.store(encoded.values))
 
         def published(offset: int, error: Exception | None) -> None:
+            if error is not None:  # it stays a live run, and is published again by whoever takes it over
+                log.error("the result of run %s is refused: %s", tracked.run_id, error)
+                return
             tracked.published = True
             self._ended(owned, tracked)
 

@@ -197,8 +197,14 @@ class Executor:
         trace = trace_in(record.headers) or trace_of(step.run_id)
         tool = self._registry.get(step.tool_id)
         if tool is None or not self.calls.fits(work, tool):
-            why = "is not loaded here" if tool is None else "has changed here so that these inputs no longer fit"
-            refusal = self.calls.refusal(work, f"tool {step.tool_id} {why}; start a worker that has it, then resume")
+            lacks = "is not loaded in" if tool is None else "does not take these inputs any more in"
+            queue = self._topics.queue_of(record.topic)
+            why = (
+                f"tool {step.tool_id} {lacks} a worker of queue {queue}: all workers of a queue need the same tools; "
+                "start it again with them, then resume (or give the tool a queue of its own)"
+            )
+            log.warning("step %s of run %s is refused: %s", step.node_id, step.run_id, why)
+            refusal = self.calls.refusal(work, why)
             self._send(work.log_partition, refusal, trace, finished)
             return
         running = Running(work, tool, trace, finished)
@@ -300,6 +306,14 @@ class Executor:
         if self.calls.running:
             log.info("waits for %d steps, at most %g s", len(self.calls.running), self._settings.drain_s)
         await self.calls.idle(self._settings.drain_s)
+        if left := [running.work.step for running in self.calls.running.values()]:
+            named = ", ".join(f"{step.node_id} of run {step.run_id}" for step in left[:3])
+            more = f" and {len(left) - 3} more" if len(left) > 3 else ""
+            log.warning(
+                "%d steps did not end within %g s: %s%s. Others run them again; those that must not run twice wait as "
+                "uncertain for `dynamicflow resolve`",
+                *(len(left), self._settings.drain_s, named, more),
+            )
         for running in list(self.calls.running.values()):
             self.calls.give_up(running)
         if self._tasks:

@@ -190,15 +190,22 @@ class Folding:
                 if owned.dropped:
                     return
                 began = time.monotonic()
-            untold, tracked.untold = list(tracked.untold.values()), {}
-            for event in untold:
-                await self._effects.announce(owned, tracked, event)
-            if tracked.broken:
-                await self._effects.announce(owned, tracked, rules.parked(tracked, self._clock.now_ms()))
-            elif tracked.state.end is not None:
-                await self._effects.publish(owned, tracked, rules.end_of(tracked))
-            else:
-                await self._ask_again(owned, tracked)
+            try:
+                await self._go_on_with(owned, tracked)
+            except Exception as error:  # a fault of ours parks this run, the others go on
+                log.exception("run %s cannot go on", tracked.run_id)
+                await self._park(owned, tracked, error)
+
+    async def _go_on_with(self, owned: Owned, tracked: Tracked) -> None:
+        untold, tracked.untold = list(tracked.untold.values()), {}
+        for event in untold:
+            await self._effects.announce(owned, tracked, event)
+        if tracked.broken:
+            await self._effects.announce(owned, tracked, rules.parked(tracked, self._clock.now_ms()))
+        elif tracked.state.end is not None:
+            await self._effects.publish(owned, tracked, rules.end_of(tracked))
+        else:
+            await self._ask_again(owned, tracked)
 
     async def _ask_again(self, owned: Owned, tracked: Tracked) -> None:
         """Steps that somebody holds are left alone until the lease of the claim ends."""

@@ -179,7 +179,17 @@ class Intake:
             self._looked = True  # once a batch: what it lacks may have been told of before it was sent
             await self._admission.catalog.refresh()
             facts = self._admission.facts(request, place)
+        while self._lacks_tools(facts) and await self._admission.catalog.more_may_come():
+            facts = self._admission.facts(request, place)
         return facts
+
+    def _lacks_tools(self, facts: list[Event]) -> bool:
+        """It is refused for want of tools that no worker has offered."""
+        failed, known = facts[-1], self._admission.catalog.specs
+        return isinstance(failed, PlanningFailed) and any(
+            problem["code"] == "UNKNOWN_TOOL" and problem["context"]["actual"] not in known
+            for problem in failed.problems
+        )
 
     async def _record(self, fact: Event, trace: str, count: int) -> Record:
         encoded = encode_small(fact)

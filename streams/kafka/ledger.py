@@ -149,8 +149,23 @@ class Ledger:
             if answer is not None:
                 tracked.later.append((event, offset))  # it changes nothing, and is counted as late
                 return answer
+        if tracked.broken and isinstance(event, e.CancelRequested):
+            self._let_go(tracked)
         tracked.later.append((event, offset))
         return tracked
+
+    @staticmethod
+    def _let_go(tracked: Tracked) -> None:
+        """A run that cannot be folded is given up on request: what it could not fold is passed over.
+
+        Until then it needs its log from there on, which holds the mark of the partition back.
+        """
+        if tracked.spoiled:
+            given, tracked.state = tracked.state, new_run(tracked.run_id)
+            tracked.state.tenant, tracked.state.started_at = given.tenant, given.started_at
+        tracked.broken = tracked.spoiled = False
+        tracked.state.parked, tracked.turn = None, None
+        tracked.later.clear()
 
     def _of_the_past(self, event: Event, mark: Mark) -> e.ControlRefused | None:
         if isinstance(event, e.FlowRequested):
@@ -249,12 +264,21 @@ def digest_of(event: e.FlowRequested) -> str:
 
 
 def refused(event: Event, code: str, message: str) -> e.ControlRefused:
-    """The answer to a request that cannot be carried out. Its id and time come from the request."""
+    """The answer to a request that cannot be carried out. Its id and time come from the request.
+
+    Two starts under one id have the same id as facts: what they ask for tells their answers apart.
+    """
     asked = (
         event.request if isinstance(event, e.FlowRequested) else event.control if isinstance(event, e.Control) else {}
     )
     about = {key: value for key, value in asked.items() if key not in ("input", "plan")}
-    serial = str(asked.get("at") or event.id)
+    at = asked.get("at")
+    if isinstance(event, e.FlowRequested):
+        serial = digest_of(event).removeprefix("sha256:")[:12]
+    elif isinstance(at, dict):
+        serial = f"{at.get('topic')}.{at.get('partition')}.{at.get('offset')}"
+    else:
+        serial = event.id
     place = envelope(event_id(event.run_id, None, None, None, "control-refused", serial), event.run_id, event.timestamp)
     fields = {"control": about, "code": code, "message": message, "causation_id": event.id, "tenant": event.tenant}
     return e.ControlRefused.trusted({**place, **fields})

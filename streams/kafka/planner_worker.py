@@ -10,13 +10,13 @@ import asyncio
 import logging
 import time
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import pydantic_core
 from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
-from ...errors import DynamicFlowError, PlanningFailed
+from ...errors import BrokerError, JournalError, PlanningFailed
 from ...values import NotJson, stamp
 from ..core.commands import Plan
 from ..core.events import PlanningFailed as PlanningFailedFact
@@ -44,7 +44,11 @@ from .writer import Writer
 
 log = logging.getLogger(__name__)
 
-_ANSWERS = frozenset({b"plan-published", b"planning-failed", b"flow-complete", b"cancel-requested"})
+_UNREADABLE: Final = (NotJson, LookupError, TypeError, ValueError, AttributeError)
+"""What reading a record that is no work may raise."""
+AGAIN_S: Final = 0.5
+"""Between two tries while no broker answers."""
+_ANSWERS: Final = frozenset({b"plan-published", b"planning-failed", b"flow-complete", b"cancel-requested"})
 
 
 class PlannerWorker:
@@ -99,40 +103,63 @@ class PlannerWorker:
             await self._feed.commit()
 
     async def _serve(self, record: FetchedRecord) -> None:
+        """Answer a request for a plan, however long the brokers are away: nobody else would."""
+        while True:
+            try:
+                await self._serve_once(record)
+            except (KafkaError, BrokerError) as error:
+                log.warning("planning is held up: %s; trying again", error)
+                await asyncio.sleep(AGAIN_S)
+            else:
+                return
+
+    async def _serve_once(self, record: FetchedRecord) -> None:
         try:
             made = decode_record(record.value)
-            request = made["request"]
-            if request is None:
-                self._values.heard(record.headers)
-                sha = str(made["large"]["/request"]["sha256"])
-                request = pydantic_core.from_json((await self._values.load([sha]))[sha])
-            PLAN_WORK.check({**made, "request": request})
+            PLAN_WORK.check({**made, "request": made["request"] or {}})
             run_id, partition = made["runId"], made["logPartition"]
             if partition >= await self._writer.partitions(self._topics.events):
                 raise ValueError(f"logPartition is {partition}")
-            sure = self._feed.is_fresh(record) and not made["again"]
-            if run_id in self._planning or (not sure and await self._is_answered(run_id, partition, made["since"])):
-                self._feed.finished(record)
-                return
-            self._planning.add(run_id)
-            try:
-                await self._answer(record, Plan(run_id, request), partition)
-            finally:
-                self._planning.discard(run_id)
-        except (NotJson, LookupError, TypeError, ValueError, AttributeError) as error:
+            sha = None if made["request"] is not None else str(made["large"]["/request"]["sha256"])
+        except _UNREADABLE as error:
             await self._dead_letters.put(record, "UNREADABLE_WORK", repr(error))
             self._feed.finished(record)
-        except (KafkaError, DynamicFlowError):
-            log.exception("planning was interrupted; it is taken up again when the partition moves")
+            return
+        request, lost = made["request"], None
+        if sha is not None:
+            self._values.heard(record.headers)
+            try:
+                request = pydantic_core.from_json((await self._values.load([sha]))[sha])
+            except JournalError as error:  # gone for good: that is the answer, or its run would wait for ever
+                request, lost = {}, PlanningFailed(error.code, error.message)
+        sure = self._feed.is_fresh(record) and not made["again"]
+        if run_id in self._planning or (not sure and await self._is_answered(run_id, partition, made["since"])):
+            self._feed.finished(record)
+            return
+        self._planning.add(run_id)
+        try:
+            await self._answer(record, Plan(run_id, request), partition, lost)
+        finally:
+            self._planning.discard(run_id)
 
-    async def _answer(self, record: FetchedRecord, command: Plan, partition: int) -> None:
+    async def _answer(self, record: FetchedRecord, command: Plan, partition: int, lost: PlanningFailed | None) -> None:
+        """``lost``: why it cannot be planned at all."""
         began = time.monotonic()
         fact: PlanPublished | PlanningFailedFact
         try:
+            if lost is not None:
+                raise lost
             await self._catalog.refresh()  # a tool may have been told of a moment ago
+            while not self._catalog.specs and await self._catalog.more_may_come():
+                continue
             fact = await plan_run(command, self._catalog.specs, self._catalog.joins, self._clock)
         except PlanningFailed as error:
-            fact = failed(command.run_id, error, stamp(self._clock.now_ms()), tenant=tenant_of(command.request))
+            fact = self._failure(command, error)
+        except (KafkaError, BrokerError):
+            raise
+        except Exception as error:  # a fault of ours or of a planner: the run ends with it, and does not wait for ever
+            log.exception("run %s could not be planned", command.run_id)
+            fact = self._failure(command, PlanningFailed("INTERNAL", f"the planner failed: {error!r}"))
         published = isinstance(fact, PlanPublished)
         attempts = fact.attempts if isinstance(fact, PlanPublished) else len(fact.tried) or None
         self._metrics.plan_made("published" if published else "failed", time.monotonic() - began, attempts)
@@ -143,6 +170,9 @@ class PlannerWorker:
             Record(self._topics.events, partition, command.run_id.encode(), encoded.record, headers),
             partial(self._appended, record),
         )
+
+    def _failure(self, command: Plan, error: PlanningFailed) -> PlanningFailedFact:
+        return failed(command.run_id, error, stamp(self._clock.now_ms()), tenant=tenant_of(command.request))
 
     def _appended(self, record: FetchedRecord, offset: int, error: Exception | None) -> None:
         if error is None:

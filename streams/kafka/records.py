@@ -25,6 +25,8 @@ Headers: TypeAlias = list[tuple[str, bytes]]
 LAST_OFFSET: Final = 2**63 - 1
 MOST_BYTES: Final = 900_000
 """Of a record we write; the brokers' own bound is 1 048 588 with headers and framing (message.max.bytes)."""
+MOST_BESIDE: Final = 500
+"""Values of one record that lie beside it: each is named in its headers, with some 85 bytes."""
 ANNOUNCEMENTS: Final = frozenset(
     {
         b"flow-start", b"branch-taken", b"edge-taken", b"loop-iteration", b"items-kept", b"node-skipped",
@@ -125,9 +127,9 @@ def encode_small(event: Event) -> Encoded:
     """The record of an event, at most MOST_BYTES: the more it carries, the smaller what may stay in it."""
     for large in (LARGE_VALUE_BYTES, LARGE_VALUE_BYTES // 16, 1024, 0):
         made = encode_event(event, large=large)
-        if len(made.record) <= MOST_BYTES:
-            break
-    return made
+        if len(made.record) <= MOST_BYTES and len(made.values) <= MOST_BESIDE:
+            return made
+    return encode_event(event, large=1024, together=True)
 
 
 # --- work ---------------------------------------------------------------------------------------------------------
@@ -308,8 +310,11 @@ def encode_work(made: dict[str, Json]) -> Encoded:
 
 
 def encode_result(result: Mapping[str, Json]) -> Encoded:
-    """The bytes of a result record; what makes it too large lies beside it."""
-    return _encode(dict(result), ("/output", "/nodes/*", "/error/details"), 1024)
+    """The bytes of a result record, at most MOST_BYTES; what makes it too large lies beside it."""
+    made = _encode(dict(result), ("/output", "/nodes/*", "/error/details"), 1024)
+    if len(made.record) > MOST_BYTES or len(made.values) > MOST_BESIDE:  # many small ones: all of them together
+        made = _encode(dict(result), ("/output", "/nodes", "/error/details"), 1024)
+    return made
 
 
 def _encode(made: dict[str, Json], carries: tuple[str, ...], small: int) -> Encoded:

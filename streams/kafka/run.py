@@ -77,7 +77,7 @@ class KafkaRun:
         watched = self._watched
         if watched is None or not await self._finder.read(watched):
             raise RunNotFound(
-                "RUN_NOT_FOUND", f"no run {self.id} in this log; `dynamicflow runs` lists those there are"
+                "RUN_NOT_FOUND", f"no run {self.id} in this log; `dynamicflow runs --bootstrap …` lists those there are"
             )
         return watched
 

@@ -124,6 +124,7 @@ class Scheduler:
     def assigned(self, partitions: Iterable[int]) -> None:
         """Inside the rebalance: gate what is new, go on with what was kept. Nothing is awaited here."""
         given = set(partitions)
+        self._looked = time.monotonic()  # until now it waited for the group
         for partition in self.owned.keys() - given:
             self._drop(partition)
         for partition in given:
@@ -164,8 +165,11 @@ class Scheduler:
             try:
                 mark = await self._consumer.committed(place)
                 taking = TakeOver(partition, self._reader, self._values, self._settings.topics)
-                ledger = await taking.run(mark)
-                break
+                await taking.run(mark)
+                if self.owned.get(partition) is not owned:
+                    return
+                await self._take_on(owned, taking, mark)
+                return
             except DynamicFlowError as error:
                 owned.failed = str(error)
                 log.error("partition %d of %s cannot be taken over: %s", partition, self._topic, error)
@@ -177,20 +181,24 @@ class Scheduler:
                 owned.failed = repr(error)
                 log.exception("partition %d of %s cannot be taken over; trying again", partition, self._topic)
                 await asyncio.sleep(5)
-        else:
-            return
-        if self.owned.get(partition) is not owned:
-            return
-        owned.ledger, owned.failed, owned.committed = ledger, None, -1 if mark is None else mark
-        self.replays.append(taking.replay)
-        self._metrics.replayed(taking.replay.records, taking.replay.seconds)
-        self._metrics.took_over()
+
+    async def _take_on(self, owned: Owned, taking: TakeOver, mark: int | None) -> None:
+        """Go on with what a take-over has read."""
+        ledger, replay = taking.ledger, taking.replay
+        place = TopicPartition(self._topic, ledger.partition)
+        owned.ledger, owned.committed = ledger, -1 if mark is None else mark
+        for run_id, snapshot in taking.left_over:
+            self._upkeep.forget(ledger.partition, run_id, snapshot)
         await self._folding.go_on(owned)
-        if self.owned.get(partition) is owned:
-            self._consumer.seek(place, ledger.position)
-            owned.ready = True
-            self._consumer.resume(place)
-            log.info("owns partition %d of %s: %s", partition, self._topic, taking.replay)
+        if self.owned.get(ledger.partition) is not owned:
+            return
+        self._consumer.seek(place, ledger.position)
+        self._consumer.resume(place)
+        owned.ready, owned.failed, owned.swept = True, None, time.monotonic()
+        self.replays.append(replay)
+        self._metrics.replayed(replay.records, replay.seconds)
+        self._metrics.took_over()
+        log.info("owns partition %d of %s: %s", ledger.partition, self._topic, replay)
 
     async def _look_up_end(self, owned: Owned) -> None:
         """A partition came back. In between another may have owned it, and folded what this one has not read yet."""
@@ -237,8 +245,17 @@ class Scheduler:
             if owned.ready:
                 owned.timers.fire()
                 await self._upkeep.snapshot(owned)
+                if time.monotonic() - owned.swept > self._settings.refresh_s:
+                    owned.swept = time.monotonic()
+                    self._folding.spawn(self._sweep(owned))
         await self._upkeep.commit(self._consumer, list(self.owned.values()))
         self._metrics.live_runs(sum(len(owned.ledger.runs) for owned in self.owned.values()))
+
+    async def _sweep(self, owned: Owned) -> None:
+        try:
+            await self._upkeep.sweep(owned, self._reader)
+        except (KafkaError, DynamicFlowError) as error:
+            log.warning("left-over snapshots of partition %d: %s; looked for later", owned.ledger.partition, error)
 
 
 class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]

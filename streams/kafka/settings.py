@@ -34,6 +34,8 @@ class Settings:
     """How long a hold lasts without being renewed."""
     request_s: float = 40.0
     """How long a request to a broker may take before it counts as lost and is sent again."""
+    tools_wait_s: float = 15.0
+    """How long after its start a worker lets requests wait whose tools nobody has offered: others may come up later."""
     drain_s: float = 60.0
     """How long a worker that is asked to leave waits for what runs."""
     snapshot_records: int = 10_000

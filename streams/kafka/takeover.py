@@ -62,6 +62,8 @@ class TakeOver:
         self._partition, self._reader, self._values, self._topics = partition, reader, values, topics
         self.ledger = Ledger(partition)
         self.replay = Replay()
+        self.left_over: list[tuple[str, int]] = []
+        """Snapshots of runs that are done: whoever marked them could not delete them any more."""
         self._pause = time.monotonic()
 
     async def run(self, start: int | None, end: int | None = None) -> Ledger:
@@ -73,8 +75,9 @@ class TakeOver:
         first, last = await self._reader.bounds(self._topics.events, self._partition)
         end = last if end is None else end
         start = first if start is None else start
-        await self._read_marks()
-        await self._read_snapshots()
+        snapshots = await self._read_snapshots()
+        await self._read_marks()  # after the snapshots: of a run that is being marked meanwhile one of the two is there
+        await self._restore_all(snapshots)
         self.ledger.position = start
         async for batch in self._reader.read(self._topics.events, self._partition, start, end):
             for record in batch:
@@ -102,7 +105,8 @@ class TakeOver:
                 self.replay.marks += 1
             await self._breathe()
 
-    async def _read_snapshots(self) -> None:
+    async def _read_snapshots(self) -> dict[str, dict[int, FetchedRecord]]:
+        """Run -> offset that its snapshot covers -> the record."""
         known: dict[str, dict[int, FetchedRecord]] = {}
         first, end = await self._reader.bounds(self._topics.snapshots, self._partition)
         async for batch in self._reader.read(self._topics.snapshots, self._partition, first, end):
@@ -116,8 +120,13 @@ class TakeOver:
                     known.get(run_id, {}).pop(offset, None)
                 else:
                     known.setdefault(run_id, {})[offset] = record
+        return known
+
+    async def _restore_all(self, known: dict[str, dict[int, FetchedRecord]]) -> None:
         for run_id, snapshots in known.items():
-            if run_id not in self.ledger.done:
+            if run_id in self.ledger.done:
+                self.left_over += [(run_id, offset) for offset in snapshots]
+            else:
                 await self._restore(run_id, snapshots)
                 await self._breathe()
 

@@ -19,7 +19,8 @@ from ..metrics import Metrics
 from .broker_clock import BrokerClock
 from .effects import Owned
 from .ledger import Tracked
-from .records import Record, snapshot_key
+from .reader import Reader
+from .records import Record, snapshot_key, snapshot_place
 from .settings import Settings
 from .snapshots import write_snapshot
 from .values import ValueStore, has_values
@@ -65,7 +66,7 @@ class Upkeep:
             owned.timers.drop(tracked.run_id)
             self._metrics.run_ended(mark.status)
             for snapshot in tracked.snapshots:
-                self._forget(owned, tracked, snapshot)
+                self.forget(owned.ledger.partition, tracked.run_id, snapshot)
 
         key = mark.run_id.encode()
         self._writer.append(Record(self._topics.done, owned.ledger.partition, key, mark.encode()), marked)
@@ -87,14 +88,38 @@ class Upkeep:
                 continue  # it moved while a large state was stored
 
             beside_ms = now if has_values(record.headers) else 0.0
-            self._writer.append(record, partial(self._snapshotted, tracked, offset, beside_ms))
+            self._writer.append(record, partial(self._snapshotted, owned, tracked, offset, beside_ms))
             await asyncio.sleep(0)
 
-    def _snapshotted(self, tracked: Tracked, offset: int, beside_ms: float, at: int, error: Exception | None) -> None:
+    def _snapshotted(
+        self, owned: Owned, tracked: Tracked, offset: int, beside_ms: float, at: int, error: Exception | None
+    ) -> None:
         if error is None:
             tracked.snapshotted(offset)
             tracked.beside_ms = beside_ms
             self._metrics.snapshot_written()
+            if owned.ledger.runs.get(tracked.run_id) is not tracked:  # it was marked meanwhile
+                self.forget(owned.ledger.partition, tracked.run_id, offset)
+
+    async def sweep(self, owned: Owned, reader: Reader) -> None:
+        """Delete snapshots of runs that have ended: somebody who stood still may have written them after their marks.
+
+        One that is left would bring its run back to life when the mark is forgotten. Of what lies before this owner's
+        position it knows every run that lives, even if others own the partition by now.
+        """
+        ledger, topic = owned.ledger, self._topics.snapshots
+        there: dict[tuple[str, int], bool] = {}
+        before = ledger.position
+        first, end = await reader.bounds(topic, ledger.partition)
+        async for batch in reader.read(topic, ledger.partition, first, end):
+            for record in batch:
+                place = snapshot_place(record.key or b"")
+                if place is not None:
+                    there[place] = record.value is not None
+            await asyncio.sleep(0)
+        for (run_id, offset), is_there in there.items():
+            if is_there and offset < before and run_id not in ledger.runs:
+                self.forget(ledger.partition, run_id, offset)
 
     def _fades(self, tracked: Tracked, now_ms: float) -> bool:
         return bool(tracked.beside_ms) and now_ms - tracked.beside_ms > self._settings.refresh_s * 1000
@@ -127,9 +152,9 @@ class Upkeep:
             for tracked in owned.ledger.runs.values():
                 for offset in [offset for offset in tracked.snapshots if offset < tracked.covered]:
                     tracked.snapshots.remove(offset)
-                    self._forget(owned, tracked, offset)
+                    self.forget(owned.ledger.partition, tracked.run_id, offset)
         return True
 
-    def _forget(self, owned: Owned, tracked: Tracked, snapshot: int) -> None:
-        key = snapshot_key(tracked.run_id, snapshot)
-        self._writer.append(Record(self._topics.snapshots, owned.ledger.partition, key, None))
+    def forget(self, partition: int, run_id: str, snapshot: int) -> None:
+        """Delete a snapshot."""
+        self._writer.append(Record(self._topics.snapshots, partition, snapshot_key(run_id, snapshot), None))

@@ -65,6 +65,22 @@ class TestWhatIsAskedInVain:
         assert (log.run.state.late, log.run.state.paused) == (1, True)
 
 
+class TestTheAnswer:
+    def test_to_another_start_under_the_same_id_has_an_id_of_its_own(self) -> None:
+        log = Log(plan({"id": "w", "type": "wait", "duration": "2d"}))
+        starts = [{"type": "start", "runId": "r", "input": number, "plan": ""} for number in (1, 2, 1)]
+        asked = [log.take(e.FlowRequested, "flow-requested", request=start) for start in starts]
+        answers = [command.event.id for commands in asked for command in commands if isinstance(command, Announce)]
+        assert answers[0] == answers[2] != answers[1]
+
+    def test_names_the_place_of_a_request_in_the_topic(self) -> None:
+        log = Log(plan({"id": "v", "type": "value", "value": 1}))
+        at = {"topic": "flow-requests", "partition": 0, "offset": 7}
+        (refusal,) = log.take(e.CancelRequested, "cancel/1", control={"id": "1", "at": at})
+        assert isinstance(refusal, Announce)
+        assert refusal.event.id == "r/-/-/-/control-refused/flow-requests.0.7"
+
+
 class TestALease:
     def test_is_not_ended_by_what_an_earlier_attempt_still_says(self) -> None:
         log = Log(plan(call("a", "echo", retry={"maxAttempts": 3, "initialDelay": 1})))
