@@ -221,7 +221,10 @@ class _Process:
         connection = self._settings.connection
         if isinstance(error, kafka_errors.InvalidSessionTimeoutError):
             message = f"the brokers allow no session of {self._settings.session_s:g} s"
-            return UsageError("KAFKA_SETTINGS", f"{message} (group.min.session.timeout.ms); choose --session-timeout")
+            return UsageError(
+                "KAFKA_SETTINGS",
+                f"{message} (group.min.session.timeout.ms to group.max.session.timeout.ms); choose --session-timeout",
+            )
         if isinstance(error, NOT_ALLOWED):
             message = f"kafka at {connection.bootstrap}: this client is not allowed to: {error}"
             return BrokerError(AUTH, f"{message}; allow it to read and write its topics and groups")

@@ -66,7 +66,7 @@ class Catalog:
 
     @property
     def specs(self) -> Mapping[str, ToolSpec]:
-        """Every tool that is known, by id. What was offered last counts: while a tool is being replaced, two are there."""
+        """Every tool that is known, by id. What was offered last counts: two are there while one is being replaced."""
         if self._specs is None:
             self._specs = {**self._own.specs, **self._tools}
         return self._specs

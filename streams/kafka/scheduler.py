@@ -198,7 +198,7 @@ class Scheduler:
         self.replays.append(replay)
         self._metrics.replayed(replay.records, replay.seconds)
         self._metrics.took_over()
-        log.info("owns partition %d of %s: %s", ledger.partition, self._topic, replay)
+        log.info("owns partition %d of %s, after reading %s", ledger.partition, self._topic, replay)
 
     async def _look_up_end(self, owned: Owned) -> None:
         """A partition came back. In between another may have owned it, and folded what this one has not read yet."""

@@ -54,6 +54,10 @@ class Replay:
     folded: int = 0
     seconds: float = 0.0
 
+    def __str__(self) -> str:
+        read = f"{self.marks} marks, {self.snapshots} snapshots, {self.records} records"
+        return f"{read} ({self.folded} folded) in {self.seconds:.2f} s"
+
 
 class TakeOver:
     """Reads what is known of a partition into a ledger."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 from aiokafka import TopicPartition
 from aiokafka.errors import CommitFailedError, IllegalStateError, KafkaError
 
+from ...errors import DynamicFlowError
 from ..metrics import Metrics
 from .broker_clock import BrokerClock
 from .effects import Owned
@@ -83,7 +84,13 @@ class Upkeep:
             if not wanted or not tracked.quiet:
                 continue
             offset = ledger.position - 1
-            record = await write_snapshot(tracked, offset, ledger.partition, self._topics, self._values)
+            try:
+                record = await write_snapshot(tracked, offset, ledger.partition, self._topics, self._values)
+            except (KafkaError, DynamicFlowError):
+                raise  # no broker takes it: all of this is tried again
+            except Exception:  # a fault of ours: the others are snapshotted, and the marks committed
+                log.exception("run %s cannot be snapshotted", tracked.run_id)
+                continue
             if tracked.last > offset or not tracked.quiet:
                 continue  # it moved while a large state was stored
 
