@@ -169,6 +169,9 @@ class _Talk:
         """Topics that are there because of this talk."""
 
     async def ask(self, request: Any, node: int | None = None) -> Any:
+        while node is None and not self._client.cluster.brokers():  # it has just come up, and knows of none yet
+            await asyncio.sleep(_POLL_S)
+            await self._client.force_metadata_update()
         nodes = [broker.nodeId for broker in self._client.cluster.brokers()] if node is None else [node]
         random.shuffle(nodes)
         failed: Exception | None = None
