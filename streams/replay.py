@@ -12,7 +12,7 @@ from ..values import Json, NotJson, digest
 from .core.codec import decode_event, encode_event
 from .core.commands import Announce
 from .core.events import ControlRefused, Event, FlowComplete, RunParked
-from .core.fold import CannotFold, apply, needs
+from .core.fold import CannotFold, apply, ends_all, needs
 from .core.state import RunState, new_run
 
 
@@ -57,7 +57,8 @@ def rebuild(log: RunLog, run_id: str, *, at: int | None = None, verify: bool = F
         made.records += 1
         made.bytes_read += len(record)
         if event.folded:
-            if made.stopped is None:
+            if made.stopped is None or ends_all(event):
+                made.stopped = None
                 _fold(made, event, log)
             continue
         if verify and seen.get(event.id) != record:  # a shell that sends again tells the same twice

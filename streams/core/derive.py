@@ -11,7 +11,7 @@ from typing import Final, Literal
 from ...values import Json
 from . import events
 from .events import Event, envelope, event_id
-from .fold import CannotFold, apply
+from .fold import CannotFold, apply, ends_all
 from .state import RunState, new_run
 
 _BEFORE_THE_END: Final[Mapping[str, tuple[str, ...]]] = {
@@ -46,7 +46,8 @@ class Deriver:
         before = self._before(event)
         trace: list[tuple[str, str, tuple[int, ...], dict[str, Json]]] = []
         seq = self.state.seq
-        if not self._broken:
+        if not self._broken or ends_all(event):
+            self._broken = False
             try:
                 apply(self.state, event, values, trace)
             except CannotFold:

@@ -34,6 +34,11 @@ def needs(state: RunState, event: Event) -> frozenset[str]:
     return frozenset(str(place["sha256"]) for place in (event.large or {}).values()) if event.folded else frozenset()
 
 
+def ends_all(event: Event) -> bool:
+    """It ends a run even where a fact before it could not be folded: that one is passed over."""
+    return isinstance(event, events.CancelRequested)
+
+
 def apply(
     state: RunState,
     event: Event,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from ...values import LARGE_VALUE_BYTES, Json
 from ..core.events import Event
+from ..core.fold import ends_all
 from ..core.state import RunState
 from ..core.turn import Turn
 from ..signal import Signal
@@ -45,6 +46,13 @@ class Driven:
     """Of the records written so far."""
     created: asyncio.Future[bool] | None = None
     """While its start is on the way to the disk: True when it is there, False when the id was taken."""
+
+    def take(self, event: Event) -> None:
+        """A fact became durable. One that ends the run does so even if facts before it could not be folded."""
+        if self.broken and ends_all(event):
+            self.later.clear()
+            self.parked, self.broken, self.turn = None, False, None
+        self.later.append(event)
 
     @property
     def run_id(self) -> str:

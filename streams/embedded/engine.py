@@ -31,6 +31,7 @@ from ..clock import Clock, SystemClock
 from ..core import commands as c
 from ..core import events as e
 from ..core.events import Event, envelope, event_id
+from ..core.fold import ends_all
 from ..core.result import rejected_record
 from ..core.state import ENDED, new_run
 from .desk import Desk
@@ -360,6 +361,8 @@ class Engine:
     async def ask(self, driven: Driven, control: Event) -> None:
         """Record a control fact of a run; durable and applied on return. Raises JournalError when it cannot be."""
         self.runner.append(driven, [control])
+        if driven.broken and ends_all(control):
+            await driven.changed.wait()
         while control.id not in driven.state.controls and driven.state.end is None and not driven.broken:
             if self.failure is not None:
                 raise self.failure

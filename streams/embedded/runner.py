@@ -192,7 +192,7 @@ class Runner:
             self.observer.recorded(events)
         for event in events:
             if event.folded:
-                driven.later.append(event)
+                driven.take(event)
             elif isinstance(event, FlowComplete):
                 self.runs.pop(driven.run_id, None)  # not before: the same start meanwhile is this run
         if driven.turn is None:

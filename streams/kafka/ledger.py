@@ -16,7 +16,7 @@ from ...values import stamp, time_ms
 from ..core import events as e
 from ..core.commands import Announce, Command, Dispatch
 from ..core.events import Event, envelope, event_id
-from ..core.fold import CannotFold, begin, work
+from ..core.fold import CannotFold, begin, ends_all, work
 from ..core.state import Path, RunState, new_run, step_key
 from ..core.turn import Turn
 from ..requests import request_digest
@@ -149,7 +149,7 @@ class Ledger:
             if answer is not None:
                 tracked.later.append((event, offset))  # it changes nothing, and is counted as late
                 return answer
-        if tracked.broken and isinstance(event, e.CancelRequested):
+        if tracked.broken and ends_all(event):
             self._let_go(tracked)
         tracked.later.append((event, offset))
         return tracked

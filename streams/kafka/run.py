@@ -14,7 +14,7 @@ from ...errors import BrokerError, RunNotFound, UsageError
 from ...values import Json, NotJson, stamp
 from ..core.derive import Deriver
 from ..core.events import Control, ControlRefused, Event, FlowComplete, FlowRequested
-from ..core.fold import CannotFold, apply, needs, whole
+from ..core.fold import CannotFold, apply, ends_all, needs, whole
 from ..core.result import needs_someone, standing_record, uncertain
 from ..core.state import ENDED, RunState, new_run
 from ..requests import control_request
@@ -116,10 +116,10 @@ class KafkaRun:
         """The fold of the log as far as it goes. It belongs to this handle: read it, change nothing."""
         watched = await self._log()
         async with self._folding:
-            while self._folded < len(watched.records) and not self._broken:
+            while self._folded < len(watched.records):
                 one = watched.records[self._folded]
                 event = self._read(one)
-                if event is not None and event.folded:
+                if event is not None and event.folded and (not self._broken or ends_all(event)):
                     await self._fold(one, event)
                 self._folded += 1
         return self._state
@@ -129,6 +129,7 @@ class KafkaRun:
         if wanted:
             self._values.heard(one.headers)
         try:
+            self._state.parked, self._broken = (None, False) if self._broken else (self._state.parked, False)
             apply(self._state, event, await self._values.load(wanted))
         except CannotFold as error:
             self._state.parked, self._broken = str(error), True

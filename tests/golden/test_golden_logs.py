@@ -107,6 +107,10 @@ class TestALogOfAnEarlierVersion:
         assert [written[at] for at in plain] == [log.records[at] for at in plain]
 
 
+def is_cancelled(records: list[dict[str, Any]]) -> bool:
+    return any(record["type"] == "cancel-requested" for record in records)
+
+
 class TestWhatALaterVersionMayAdd:
     def test_fields_are_kept_and_change_nothing(self, log: Golden) -> None:
         added = [{**record, "colour": {"of": "later"}, "x-y": 1} for record in log.decoded()]
@@ -127,9 +131,12 @@ class TestWhatALaterVersionMayAdd:
 
         rebuilt = log.rebuilt()
 
-        assert rebuilt.stopped is not None and "strange" in rebuilt.stopped
-        assert rebuilt.digest == log.rebuilt(at=2).digest
         assert rebuilt.records == len(records) + 1
+        if is_cancelled(records):  # which passes over what could not be folded
+            assert (rebuilt.stopped, rebuilt.state.end) == (None, "cancelled")
+        else:
+            assert rebuilt.stopped is not None and "strange" in rebuilt.stopped
+            assert rebuilt.digest == log.rebuilt(at=2).digest
 
     def test_newer_rules_stop_it_as_well(self, log: Golden) -> None:
         records = log.decoded()
@@ -137,7 +144,10 @@ class TestWhatALaterVersionMayAdd:
 
         rebuilt = log.rebuilt()
 
-        assert rebuilt.stopped is not None and "semantics 99" in rebuilt.stopped
+        if is_cancelled(records):
+            assert (rebuilt.stopped, rebuilt.state.end) == (None, "cancelled")
+        else:
+            assert rebuilt.stopped is not None and "semantics 99" in rebuilt.stopped
 
 
 class TestThePlanOfALog:

@@ -27,6 +27,13 @@ def pytest_collection_finish(session: pytest.Session) -> None:
             runtime(warm_up)
 
 
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prompts are planned by words, whatever key the machine has."""
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "DYNAMICFLOW_MODEL"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedBroker]:
     """One per run, whatever the number of xdist's processes: the first that asks starts it; it ends with the run."""

@@ -68,12 +68,6 @@ async def served(site: Site, run_id: str) -> None:
     assert (await site.result(f"{run_id}-asked"))["output"] == {"n": 2}
 
 
-@pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "DYNAMICFLOW_MODEL"):
-        monkeypatch.delenv(name, raising=False)
-
-
 class TestWhatIsNoRequest:
     async def test_is_a_dead_letter_with_reason_and_place_and_the_next_is_served(self, site: Site) -> None:
         await site.make_topics()

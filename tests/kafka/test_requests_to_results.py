@@ -26,12 +26,6 @@ async def site(broker: SharedBroker, prefix: str) -> AsyncIterator[Site]:
         yield own
 
 
-@pytest.fixture(autouse=True)
-def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "DYNAMICFLOW_MODEL"):
-        monkeypatch.delenv(name, raising=False)
-
-
 def types_in(log: list[Any]) -> list[str]:
     """Types of events, without holds: a worker that has just come holds what it is not sure to be the first to run."""
     return [event["type"] for event in log if event["type"] != "tool-start"]

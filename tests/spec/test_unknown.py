@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from dynamicflow.streams.core.codec import UnknownEvent, decode_event, encode_event, to_json
 from dynamicflow.streams.core.events import SEMANTICS, VERSION
 from dynamicflow.streams.core.fold import CannotFold, apply
+from dynamicflow.streams.embedded.engine import Engine
 from dynamicflow.values import NotJson
+from tests.engine.engine_kit import Gate, call, plan
 from tests.spec.given import Given, step
 
 
@@ -87,11 +90,11 @@ class TestNewerRulesOrForms:
 
 
 class TestAPlanThatCannotBeRead:
-    @pytest.mark.parametrize("plan", [None, 5, [], {}, {"version": "9.0", "nodes": [{"id": "a", "type": "quantum"}]}])
-    def test_parks_the_run(self, plan: Any) -> None:
+    @pytest.mark.parametrize("broken", [None, 5, [], {}, {"version": "9.0", "nodes": [{"id": "a", "type": "quantum"}]}])
+    def test_parks_the_run(self, broken: Any) -> None:
         run = Given(step("a"), planned=False)
         run.requested(plan="given")
-        made = record(type="plan-published", id="r/-/-/-/plan-published/0", plan=plan, planHash="sha256:1")
+        made = record(type="plan-published", id="r/-/-/-/plan-published/0", plan=broken, planHash="sha256:1")
 
         with pytest.raises(CannotFold, match="cannot be read"):
             apply(run.state, decode_event(made), {})
@@ -107,3 +110,18 @@ class TestFieldsOfALaterVersion:
 
         assert to_json(event)["gpu"] == {"model": "x"}
         assert json.loads(encode_event(event).record) == json.loads(made)
+
+
+class TestARunThatHasStoppedAtOne:
+    async def test_is_ended_by_a_cancel_all_the_same(self) -> None:
+        gate = Gate()
+        async with Engine.in_memory(tools=[gate.tool]) as engine:
+            run = await engine.start(plan(call("g", "gate", {"x": 1})), run_id="r")
+            engine.runner.append(engine.runner.runs["r"], [decode_event(record(type="step-teleported"))])
+            standing = await asyncio.wait_for(run.result(), 10)
+            await asyncio.wait_for(run.cancel("it is of no use"), 10)
+            result = await asyncio.wait_for(run.result(), 10)
+            gate.open()
+
+        assert standing["status"] == "parked"
+        assert result["status"] == "cancelled"
