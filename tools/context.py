@@ -52,6 +52,10 @@ class ToolCancelled(BaseException):
     """The call was cancelled. Not an Exception, so that no handler of a tool swallows it on the way."""
 
 
+class NotBegun(Exception):
+    """The outcome of a call that was not begun because it came too late (``ToolHost(may_begin=…)``)."""
+
+
 def _ignore(*_: object) -> None:
     return None
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ..errors import UsageError
-from .context import ToolCancelled, ToolTimeout
+from .context import NotBegun, ToolCancelled, ToolTimeout
 from .entry import Call, Delivered, Entry
 from .lanes import Lane
 from .limits import Gate
@@ -43,8 +43,17 @@ class ToolHost:
     not count against the timeout.
     """
 
-    def __init__(self, deliver: Callable[[list[Delivered]], object], *, threads: int = 32) -> None:
-        self._deliver = deliver
+    def __init__(
+        self,
+        deliver: Callable[[list[Delivered]], object],
+        *,
+        threads: int = 32,
+        may_begin: Callable[[Any], bool] | None = None,
+    ) -> None:
+        """``may_begin`` is asked with a call's token right before the function is called, on the host's threads; one
+        that may not ends with NotBegun.
+        """
+        self._deliver, self._may_begin = deliver, may_begin
         self._open: dict[Entry, Entry] = {}
         self._tokens: dict[Any, Entry] = {}
         self._outbox: deque[Delivered] = deque()
@@ -137,6 +146,9 @@ class ToolHost:
         entry.began = now
         if entry.deadline < self._next_scan:
             self._next_scan = entry.deadline
+        if self._may_begin is not None and not self._may_begin(call.token):
+            self.settle(entry, NotBegun())
+            return False
         return entry in self._open  # asked after `began` is set: whoever settles meanwhile sees that it runs
 
     def settle(self, entry: Entry, outcome: Any) -> bool:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from ...tools.call import CallError, CallResult, check_output, describe_exception
-from ...tools.context import ToolContext
+from ...tools.context import NotBegun, ToolContext
 from ...tools.entry import Call, Delivered
 from ...tools.host import ToolHost
 from ...tools.joins import Join
@@ -54,6 +54,11 @@ class Running:
     began: float = field(default_factory=time.monotonic)
     claimed: float = 0.0
     """When its claim was made, on this process's monotonic clock."""
+    again: Callable[[], None] | None = None
+    """It came too late to be called: see whether it is still to be done."""
+    too_late: bool = False
+    begun: bool = False
+    """The function is called, or has been."""
     called: bool = False
     result: CallResult | CallError | None = None
     elapsed_ms: float = 0.0
@@ -79,7 +84,7 @@ class Calls:
         self._settings, self._joins, self._clock = settings, joins, clock
         self._append, self._metrics = append, metrics
         self._loop = asyncio.get_running_loop()
-        self._host = ToolHost(self._deliver, threads=settings.threads)
+        self._host = ToolHost(self._deliver, threads=settings.threads, may_begin=self._may_begin)
         self._arrived: deque[Running] = deque()
         self._woken = False
         self._submitting: list[Call] = []
@@ -139,6 +144,18 @@ class Calls:
         if calls:
             self._host.submit(calls)
 
+    def _may_begin(self, running: Running) -> bool:
+        """On the host's threads, right before the call. A process that stood still since may have lost the step."""
+        running.begun = self.lease_holds(running) if running.claim is not None else self._is_young(running)
+        return running.begun
+
+    def _is_young(self, running: Running) -> bool:
+        return time.monotonic() - running.began < self._settings.session_s / 2
+
+    def can_be_held(self, running: Running) -> bool:
+        """Nobody has a claim on it, and nobody else can have it: it runs, or was taken a moment ago."""
+        return running.called and running.claim is None and (running.begun or self._is_young(running))
+
     # --- holding ----------------------------------------------------------------------------------------------------
 
     def start_fact(self, running: Running) -> ToolStart:
@@ -163,12 +180,10 @@ class Calls:
         """Hold what has run for a while, renew what is held. Called every now and then."""
         now = time.monotonic()
         for running in list(self.running.values()):
-            if not running.called:
-                continue
-            if running.claim is None:
+            if self.can_be_held(running):
                 if now - running.began >= self._settings.hold_after_s:
                     self.hold(running)
-            elif now - running.claimed >= self._settings.lease_s / 3:
+            elif running.called and running.claim is not None and now - running.claimed >= self._settings.lease_s / 3:
                 self._append(running, self.start_fact(running), None)
 
     def hold(self, running: Running) -> None:
@@ -197,7 +212,9 @@ class Calls:
         for delivery in deliveries:
             running: Running = delivery.call.token
             running.elapsed_ms = delivery.elapsed_ms
-            if isinstance(delivery.outcome, BaseException):
+            if isinstance(delivery.outcome, NotBegun):
+                running.too_late = True
+            elif isinstance(delivery.outcome, BaseException):
                 running.result = describe_exception(delivery.outcome)
             else:
                 running.result = check_output(delivery.call.tool.spec, delivery.outcome, delivery.call.mode)
@@ -213,9 +230,16 @@ class Calls:
         self._woken = False
         while self._arrived:
             running = self._arrived.popleft()
-            if self.running.get(running.place) is running:
+            if self.running.get(running.place) is not running:
+                continue
+            if not running.too_late:
                 del self.running[running.place]
                 self._record(running)
+            elif running.claim is None and running.again is not None:
+                running.too_late = running.called = False
+                running.again()
+            else:  # its lease is over: who declares it lost has it done by others
+                del self.running[running.place]
         self.room.set()
 
     def _record(self, running: Running) -> None:

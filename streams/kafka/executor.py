@@ -208,6 +208,7 @@ class Executor:
             self._send(work.log_partition, refusal, trace, finished)
             return
         running = Running(work, tool, trace, finished)
+        running.again = partial(self._again, feed, record, running)
         present = self.calls.running.get(running.place)
         if present is not None:
             if present.work.step.attempt == step.attempt:
@@ -228,6 +229,14 @@ class Executor:
             self.calls.call(running)
         else:
             self._gate.submit(running, check=not sure)
+
+    def _again(self, feed: Feed, record: FetchedRecord, running: Running) -> None:
+        """This process stood still between taking a step and calling it: the log tells whether it is to be done."""
+        log.warning("stood still before step %s of run %s was called; looking into its log", *running.place[1::-1])
+        if feed.has(record):
+            self._gate.submit(running, check=True)
+        else:
+            self.calls.running.pop(running.place, None)
 
     def _is_first(self, running: Running) -> bool:
         """Its work was not taken here before: a record may stand in the topic twice, and its step may have ended."""
@@ -292,7 +301,7 @@ class Executor:
         Holds and outcomes on their way are waited for: what the log does not say, another worker does again.
         """
         for running in list(self.calls.running.values()):
-            if running.called and running.claim is None:
+            if self.calls.can_be_held(running):
                 self.calls.hold(running)
         ends = time.monotonic() + self._settings.session_s / 2
         while feed.pending > self.calls.waiting + self._loading and time.monotonic() < ends:  # noqa: ASYNC110 - a rebalance is rare

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -11,13 +12,17 @@ import pytest
 from dynamicflow.errors import UsageError
 from dynamicflow.tools import (
     Call,
+    Tool,
     ToolCancelled,
     ToolContext,
     ToolFailed,
+    ToolHost,
     ToolTimeout,
     describe_exception,
     tool,
 )
+from dynamicflow.tools.context import NotBegun
+from dynamicflow.tools.host import Delivered
 from tests.tools.tool_kit import WAIT_S, deck, takes
 
 
@@ -342,3 +347,19 @@ def test_inputs_of_every_size_are_copied() -> None:
         deep = [deep]
     with deck() as d:
         assert d.outcome(takes({}), x=deep) == {"x": deep}
+
+
+class TestACallThatMayNotBegin:
+    @pytest.mark.parametrize("one", [double, half])
+    def test_is_told_and_not_made(self, one: Tool) -> None:
+        delivered: SimpleQueue[list[Delivered]] = SimpleQueue()
+        host = ToolHost(delivered.put, may_begin=lambda token: token != "late")
+        host.start()
+        host.submit([Call(one, {"n": 2}, ToolContext(), WAIT_S, name) for name in ("late", "early")])
+        outcomes: dict[str, Any] = {}
+        while len(outcomes) < 2:
+            outcomes |= {done.call.token: done.outcome for done in delivered.get(timeout=WAIT_S)}
+        host.close()
+
+        assert isinstance(outcomes["late"], NotBegun)
+        assert outcomes["early"] == (1 if one is half else 4)
