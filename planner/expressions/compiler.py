@@ -101,7 +101,8 @@ def _repeats(node: s.Node) -> bool:
         if isinstance(link, s.Call) and s.per_element(link):
             return True
         if isinstance(link, s.Path) and s.Star() in link.segments:
-            return any(isinstance(part, s.Index) and not literal(part.key)[0] for part in link.segments)
+            if any(isinstance(part, s.Index) and not literal(part.key)[0] for part in link.segments):
+                return True
     return False
 
 

@@ -130,6 +130,9 @@ GIVES: list[tuple[str, Any]] = [
     ("has(null, 'a')", False),
     ("any([0, 1])", True),
     ("any([])", False),
+    ("[{a: 1}, {a: 0}][*].a.any($item)", True),
+    ("count([{a: [1, 2]}, {a: []}][*].a, length($item) > 0)", 1),
+    ("[[1, 2], [3]][*].map(length($item))", [2, 1]),
     ("all([1, 0])", False),
     ("all([])", True),
 ]
