@@ -74,6 +74,9 @@ class Scheduler:
         self.owned: dict[int, Owned] = {}
         self._consumer: Any = None
         self._looked = time.monotonic()
+        self._joined = asyncio.Event()
+        """Not set: the group is being formed anew. A commit would be answered after the join, its generation over:
+        aiokafka then joins again, the others have to as well, and the next commit meets that, for ever."""
         self.replays: list[Replay] = []
         """What the take-overs of this process read, newest last."""
 
@@ -121,8 +124,13 @@ class Scheduler:
 
     # --- partitions come and go ---------------------------------------------------------------------------------------
 
+    def joining(self) -> None:
+        """Until the next assignment nothing is committed."""
+        self._joined.clear()
+
     def assigned(self, partitions: Iterable[int]) -> None:
         """Inside the rebalance: gate what is new, go on with what was kept. Nothing is awaited here."""
+        self._joined.set()
         given = set(partitions)
         self._looked = time.monotonic()  # until now it waited for the group
         for partition in self.owned.keys() - given:
@@ -222,6 +230,9 @@ class Scheduler:
         gap, self._looked = now - self._looked, now
         if gap < self._settings.session_s / 2 or not self.owned:
             return True
+        if not self._joined.is_set():
+            await self._joined.wait()  # the assignment tells what is mine
+            return True
         log.warning("stood still for %.1f s; asking whether the partitions are still mine", gap)
         mine = await self._upkeep.commit(self._consumer, self.owned.values(), force=True)
         if not mine:
@@ -248,7 +259,8 @@ class Scheduler:
                 if time.monotonic() - owned.swept > self._settings.refresh_s:
                     owned.swept = time.monotonic()
                     self._folding.spawn(self._sweep(owned))
-        await self._upkeep.commit(self._consumer, list(self.owned.values()))
+        if self._joined.is_set():
+            await self._upkeep.commit(self._consumer, list(self.owned.values()))
         self._metrics.live_runs(sum(len(owned.ledger.runs) for owned in self.owned.values()))
 
     async def _sweep(self, owned: Owned) -> None:
@@ -266,6 +278,7 @@ class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]
 
     async def on_partitions_revoked(self, revoked: Any) -> None:
         """What is lost is known when the new assignment comes."""
+        self._scheduler.joining()
 
     async def on_partitions_assigned(self, assigned: Any) -> None:
         self._scheduler.assigned(place.partition for place in assigned)
