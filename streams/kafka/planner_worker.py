@@ -132,6 +132,8 @@ class PlannerWorker:
                 request = pydantic_core.from_json((await self._values.load([sha]))[sha])
             except JournalError as error:  # gone for good: that is the answer, or its run would wait for ever
                 request, lost = {}, PlanningFailed(error.code, error.message)
+            except ValueError as error:
+                request, lost = {}, PlanningFailed("VALUE_MISSING", f"the value {sha} is no JSON: {error}")
         sure = self._feed.is_fresh(record) and not made["again"]
         if run_id in self._planning or (not sure and await self._is_answered(run_id, partition, made["since"])):
             self._feed.finished(record)
