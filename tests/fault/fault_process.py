@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -151,12 +152,15 @@ def beginning(folder: str, plans: dict[str, dict[str, Json]], tool_name: str) ->
 def opening(folder: str, user: int | None) -> None:
     """Try to open the journal, as another user where the process may choose; leave the error's code."""
     place = Place(Path(folder))
-    if user is not None:
-        os.setuid(user)
 
-    async def main() -> str:
+    async def main(place: Place = place) -> str:
         async with engine_of(place, [noting(place, "note")]):
             return "opened"
+
+    if user is not None:
+        with tempfile.TemporaryDirectory() as other:  # all is loaded by this: that user may not see where the code lies
+            asyncio.run(main(Place(Path(other))))
+        os.setuid(user)
 
     try:
         said = asyncio.run(main())

@@ -125,6 +125,7 @@ class TestAFileThatIsNotThereYet:
 READ_ONLY_CHILD = """
 import os, sys
 from dynamicflow.errors import JournalError
+from dynamicflow.streams.embedded.database import schema
 from dynamicflow.streams.embedded.inbox import post
 from dynamicflow.streams.embedded.owner import owner_of
 from dynamicflow.streams.embedded.sqlite import SqliteJournal, SqliteReader
@@ -138,7 +139,7 @@ def codes(path):
             yield error.code
 
 path, other = sys.argv[1:]
-list(codes(other))  # everything is imported now: an ordinary user may not see where
+list(codes(other)), schema()  # everything is imported and read now: an ordinary user may not see where
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)
