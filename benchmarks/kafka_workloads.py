@@ -6,14 +6,15 @@ import asyncio
 import json
 import os
 import secrets
+import signal
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
@@ -21,14 +22,15 @@ from dynamicflow.streams.core.codec import decode_event
 from dynamicflow.streams.kafka.admin import create_topics
 from dynamicflow.streams.kafka.connection import Connection
 from dynamicflow.streams.kafka.engine import KafkaEngine
-from dynamicflow.streams.kafka.topics import Topics, TopicSpec
+from dynamicflow.streams.kafka.topics import DEFAULT_PARTITIONS, Topics, TopicSpec
 from dynamicflow.streams.replay import rebuild
 from dynamicflow.values import Json
 
 from .kafka_bare import ping_pong
 from .workloads import FAN, STEPS, Measured, ReadBefore, chain_plan, fan_plan, wide_plan
 
-PARTITIONS = int(os.environ.get("BENCH_PARTITIONS", "4"))
+PARTITIONS = int(os.environ.get("BENCH_PARTITIONS") or DEFAULT_PARTITIONS)
+"""As ``dynamicflow topics create`` makes them, unless asked otherwise."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -44,11 +46,22 @@ class Load:
     in_flight: int
     width: int = 1
     times: int = 1
-    """How often it is played, and the ping-pong after it; the middle one of each counts."""
+    """Rounds: it is played, then the ping-pong. The middle of each counts, and the middle of their ratios."""
+
+
+class Round(NamedTuple):
+    """A workload and the ping-pong right after it: this machine's speed changes by a half within a minute."""
+
+    rate: float
+    """Steps per second."""
+    base: float
+    """The same of the ping-pong."""
+    took: list[float]
+    """Milliseconds of each run."""
 
 
 LOADS = {
-    "chain": Load("chain", chain_plan(), {"n": 0}, 200, STEPS, 50, times=7),
+    "chain": Load("chain", chain_plan(), {"n": 0}, 200, STEPS, 50, times=9),
     "chain-500": Load("chain-500", chain_plan(), {"n": 0}, 2000, STEPS, 500, times=3),
     "one": Load("one", chain_plan(), {"n": 0}, 50, STEPS, 1, times=3),
     "fan": Load("fan", fan_plan(), {"n": 0}, 20, FAN + 2, 10, FAN, times=3),
@@ -114,6 +127,18 @@ async def play(bootstrap: str, topics: Topics, load: Load, tag: str) -> tuple[fl
     return seconds, took
 
 
+@contextmanager
+def still(pids: Sequence[int]) -> Iterator[None]:
+    """These processes stand still meanwhile: the ping-pong has the machine for itself."""
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+
+
 def peak_mb(pid: int) -> float:
     """Largest resident memory of a process so far."""
     for line in Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines():
@@ -131,7 +156,7 @@ async def topics_of(bootstrap: str, *bare: str) -> Topics:
 
 
 async def measure(bootstrap: str, name: str, executors: int) -> Measured:
-    """One workload on ``executors`` executor processes, and the ping-pong at the same concurrency right after it."""
+    """One workload on ``executors`` executor processes, in turns with the ping-pong at the same concurrency."""
     load = LOADS[name]
     topics = await topics_of(bootstrap, "ping", "pong")
     async with asyncio.TaskGroup() as group:
@@ -148,28 +173,31 @@ async def measure(bootstrap: str, name: str, executors: int) -> Measured:
             group.create_task(keep(roles, up[-1]))
         pids = [await ready for ready in up]
         await asyncio.sleep(2)  # groups settle, partitions are taken over
-        warm = Load("warm", load.plan, load.inputs, min(load.runs, 20), load.steps, min(load.in_flight, 10))
-        if load.runs > 1:
-            await play(bootstrap, topics, warm, "warm")
-        played = [await play(bootstrap, topics, load, f"run{number}") for number in range(load.times)]
+        if load.runs > 1:  # the broker's code is compiled as it is used, for both
+            await play(bootstrap, topics, load, "warm")
+            with still(pids):
+                await bare(bootstrap, topics, load)
+        rounds = []
+        for number in range(load.times):
+            seconds, took = await play(bootstrap, topics, load, f"run{number}")
+            with still(pids):
+                rounds.append(Round(load.runs * load.steps / seconds, await bare(bootstrap, topics, load), took))
         peak = max(peak_mb(pid) for pid in pids)
         ends.set()
-    base = statistics.median([await bare(bootstrap, topics, load) for _ in range(load.times)])
-    seconds = statistics.median(seconds for seconds, _ in played)
-    took = [each for _, times in played for each in times]
-    rate = load.runs * load.steps / seconds
+    took = [each for one in rounds for each in one.took]
+    rate = statistics.median(one.rate for one in rounds)
     return Measured(
         engine="kafka",
         workload=name if executors == 1 else f"{name} × {executors} executors",
         runs=load.runs * load.times,
         steps=load.runs * load.steps * load.times,
         steps_per_s=rate,
-        ms_per_step=seconds * 1000 / (load.runs * load.steps),
+        ms_per_step=1000 / rate,
         p50_ms=statistics.median(took),
         p95_ms=sorted(took)[int(len(took) * 0.95)] if len(took) > 1 else took[0],
         peak_mb=peak,
-        bare_steps_per_s=base,
-        ratio=rate / base,
+        bare_steps_per_s=statistics.median(one.base for one in rounds),
+        ratio=statistics.median(one.rate / one.base for one in rounds),
         in_flight=load.in_flight * load.width,
     )
 

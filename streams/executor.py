@@ -6,9 +6,8 @@ Order: joins, then nulls left out, then the input schema, the call, the output s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from hashlib import sha256
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from ..planner.expressions import Bound, ExpressionFailed
 from ..planner.templates import parse_template
@@ -24,8 +23,7 @@ JoinTable: TypeAlias = Mapping[tuple[str, str], Join]
 """By (from tool, to tool)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """A step that may be called. ``inputs`` share structure with the log: the caller copies them."""
 
     inputs: dict[str, Json]
@@ -110,24 +108,26 @@ def outcome(
     """The fact of what came of a step."""
     kind = "tool-output" if isinstance(result, CallResult) else "tool-error"
     item = step.item or None
-    ident = event_id(step.run_id, step.node_id, item, step.attempt, kind)
-    common = envelope(ident, step.run_id, ended_at, plan_hash=plan_hash) | {
-        "node_id": step.node_id,
-        "item": item,
-        "attempt": step.attempt,
-        "delivery": step.delivery,
-        "causation_id": step.causation_id,
-        "tenant": tenant,
-        "tool_id": step.tool_id,
-        "inputs_digest": digest,
-        "started_at": started_at,
-        "execution_time": round(execution_ms, 3),
-    }
+    fields = envelope(
+        event_id(step.run_id, step.node_id, item, step.attempt, kind), step.run_id, ended_at, plan_hash=plan_hash
+    )
+    fields["node_id"] = step.node_id
+    fields["item"] = item
+    fields["attempt"] = step.attempt
+    fields["delivery"] = step.delivery
+    fields["causation_id"] = step.causation_id
+    fields["tenant"] = tenant
+    fields["tool_id"] = step.tool_id
+    fields["inputs_digest"] = digest
+    fields["started_at"] = started_at
+    fields["execution_time"] = round(execution_ms, 3)
     if isinstance(result, CallResult):
-        told = [*warnings, *result.warnings]
-        output = {"output": result.output, "usage": usage_of(result.output), "warnings": told}
-        return ToolOutput.trusted({**common, **output})
-    return ToolError.trusted({**common, "error": error_json(result)})
+        fields["output"] = result.output
+        fields["usage"] = usage_of(result.output)
+        fields["warnings"] = [*warnings, *result.warnings]
+        return ToolOutput.trusted(fields)
+    fields["error"] = error_json(result)
+    return ToolError.trusted(fields)
 
 
 def usage_of(output: Json) -> dict[str, Json] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from ..values import LARGE_VALUE_BYTES, MAX_VALUE_BYTES, Json, NotJson
 from .context import ToolCancelled, ToolFailed
@@ -47,8 +47,7 @@ class CallError:
         }
 
 
-@dataclass(frozen=True, slots=True)
-class CallResult:
+class CallResult(NamedTuple):
     """An output as it is recorded: a pure JSON copy and its encoding."""
 
     output: Json

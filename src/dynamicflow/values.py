@@ -155,7 +155,26 @@ def plain(value: Any, *, max_bytes: int = MAX_VALUE_BYTES) -> tuple[Json, bytes]
         raise NotJson(str(error) or type(error).__name__, too_deep=isinstance(error, RecursionError)) from error
     if len(encoded) > max_bytes:
         raise OverflowError(f"{len(encoded)} bytes, at most {max_bytes}")
-    return decode(encoded), encoded
+    try:
+        return _copied(value, _COPIED_LEVELS), encoded
+    except TypeError:  # of other types than JSON's own, or deep: what it reads as
+        return decode(encoded), encoded
+
+
+_SCALARS: Final = frozenset({str, int, float, bool, type(None)})
+_COPIED_LEVELS: Final = 30
+
+
+def _copied(value: Any, levels: int) -> Json:
+    """A copy of what can be encoded, if it consists of JSON's own types; a fifth of the time of reading it back."""
+    kind = type(value)
+    if kind in _SCALARS:
+        return value
+    if levels and kind is list:
+        return [part if type(part) in _SCALARS else _copied(part, levels - 1) for part in value]
+    if levels and kind is dict and all(type(key) is str for key in value):
+        return {key: part if type(part) in _SCALARS else _copied(part, levels - 1) for key, part in value.items()}
+    raise TypeError(kind)
 
 
 def whole_number(value: Json) -> int | None:
@@ -201,10 +220,21 @@ def format_time(moment: datetime) -> str:
 
 def time_ms(text: str) -> float:
     """Milliseconds since 1970 of a timestamp that our own code wrote. Raises ValueError for anything else."""
+    if len(text) == 27 and text[19] == "." and text[26] == "Z" and text.isascii() and text[20:26].isdigit():
+        return (_seconds(text[:19]) * 1_000_000 + int(text[20:26])) / 1000
     moment = parse_time(text)
     if moment is None:
         raise ValueError(f"not a time: {text!r}")
     return moment.timestamp() * 1000
+
+
+@lru_cache(maxsize=64)
+def _seconds(text: str) -> int:
+    """The other way round; raises ValueError."""
+    moment = parse_time(text + "Z")
+    if moment is None:
+        raise ValueError(f"not a time: {text!r}")
+    return int(moment.timestamp())
 
 
 def stamp(ms: float) -> str:

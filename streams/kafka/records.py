@@ -205,7 +205,7 @@ class Work(NamedTuple):
             made["delivery"],
             made["toolId"],
             made["inputs"],
-            tuple(JoinInput(join["fromTool"], join["value"], join.get("mapping")) for join in made.get("joins", ())),
+            tuple(JoinInput(join["fromTool"], join["value"], join.get("mapping")) for join in made.get("joins") or ()),
             made["idempotencyKey"],
             made["timeout"],
             made["held"],
@@ -221,7 +221,7 @@ class Work(NamedTuple):
             made["logPartition"],
             made["since"],
             made["seen"],
-            made.get("again", False),
+            made.get("again") or False,
             made.get("variables") or {},
             made.get("labels") or {},
         )
@@ -231,35 +231,40 @@ class Shape:
     """What a work record must hold. Records of our own have few combinations of types, which are looked up."""
 
     def __init__(self, fields: Mapping[str, tuple[type, ...]]) -> None:
-        """``fields``: name -> its types."""
-        self._fields, self._values = fields, itemgetter(*fields)
+        """``fields``: name -> its types. What work may have beside them is the same for all."""
+        self._fields = {**_OPTIONAL, **fields}
         self._numbers = itemgetter(*(name for name, types in fields.items() if types[0] is int))
         self._met: set[tuple[type, ...]] = set()
 
     def check(self, made: Mapping[str, Any]) -> None:
         """Raises KeyError, TypeError or ValueError for a record that nobody of ours has written."""
-        types = tuple(map(type, self._values(made)))
+        types = tuple(map(type, map(made.get, self._fields)))
         if types not in self._met:
             self._check_types(made)
             self._met.add(types)
         numbers = self._numbers(made)
         if not 0 <= min(numbers) <= max(numbers) <= LAST_OFFSET:
             raise ValueError(f"one of {numbers} is out of range")
-        for name, allowed in _OPTIONAL.items():
-            if name in made and type(made[name]) not in allowed:
-                raise TypeError(f"{name} is {made[name]!r:.100}")
         if not RUN_ID.match(made["runId"]):
             raise ValueError(f"runId is {made['runId']!r:.140}")
-        if not all(type(index) is int and index >= 0 for index in made.get("item", ())):
+        item = made.get("item")
+        if item and not all(type(index) is int and index >= 0 for index in item):
             raise TypeError(f"item is {made['item']!r:.100}")
 
     def _check_types(self, made: Mapping[str, Any]) -> None:
         for name, types in self._fields.items():
-            if type(made[name]) not in types:
-                raise TypeError(f"{name} is {made[name]!r:.100}")
+            if type(made.get(name)) not in types:
+                raise TypeError(f"{name} is {made.get(name)!r:.100}")
 
 
 _NULL: Final = type(None)
+_OPTIONAL: Final[Mapping[str, tuple[type, ...]]] = {
+    "joins": (list, tuple, _NULL),
+    "again": (bool, _NULL),
+    "tenant": (str, _NULL),
+    "variables": (dict, _NULL),
+    "labels": (dict, _NULL),
+}
 _WORK: Final = Shape(
     {
         "runId": (str,),
@@ -290,13 +295,6 @@ PLAN_WORK: Final = Shape(
         "again": (bool,),
     }
 )
-_OPTIONAL: Final[Mapping[str, tuple[type, ...]]] = {
-    "joins": (list, tuple),
-    "again": (bool,),
-    "tenant": (str, _NULL),
-    "variables": (dict, _NULL),
-    "labels": (dict, _NULL),
-}
 
 
 def work_key(run_id: str, node_id: str, item: Sequence[int]) -> bytes:
