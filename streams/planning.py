@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
@@ -20,11 +21,12 @@ from ..planner.options import Options
 from ..planner.planning import PlanRequest, make_plan, planner_for
 from ..tools.joins import Join
 from ..tools.spec import ToolSpec
-from ..values import RUN_ID, Json, NotJson, plain, pointer, stamp
+from ..values import RUN_ID, Json, NotJson, plain, stamp
 from .clock import Clock
 from .core import commands as c
 from .core import events as e
 from .core.events import envelope, event_id
+from .request_problems import options_problems
 
 MOST_CHECKED: Final = 256
 """Valid plans whose check is kept."""
@@ -37,9 +39,7 @@ def options_of(given: Mapping[str, Json] | Options | None) -> Options:
     try:
         return Options.of(dict(given or {}))
     except ValidationError as error:
-        problems = [
-            Problem("INVALID_OPTION", pointer("options", *fault["loc"]), fault["msg"]) for fault in error.errors()
-        ]
+        problems = [replace(problem, code="INVALID_OPTION") for problem in options_problems(dict(given or {}))]
         raise UsageError("INVALID_OPTION", "the options are not usable", problems) from error
     except (TypeError, ValueError) as error:
         raise UsageError("INVALID_OPTION", f"the options are not JSON: {error}") from error

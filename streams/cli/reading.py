@@ -169,6 +169,8 @@ def rebuild_command(place: Place, run_id: str, *, at: int | None, verify: bool, 
     facts = f"{made['facts']} facts in {made['records']} records"
     out().print(f"{run_id}  {made['status']}  {facts}", markup=False)
     out().print(f"state {made['stateDigest']}", markup=False)
+    if at is not None and at > rebuilt.records:
+        err().print(f"the log has {rebuilt.records} records, fewer than the {at} asked for: all of them were taken")
     if rebuilt.stopped is not None:
         err().print(f"stopped: {rebuilt.stopped}", style="bold red", markup=False)
     if verify:

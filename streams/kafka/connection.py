@@ -293,12 +293,14 @@ def _problems(given: Connection) -> Iterator[Problem]:
 
 def _address_problems(bootstrap: str) -> Iterator[Problem]:
     if not bootstrap.strip(", "):
-        yield _problem("bootstrap", "is not set: no broker is named", "give --bootstrap HOST:PORT or set it")
+        message = f"{ENVIRONMENT['bootstrap']} is not set: no broker is named"
+        yield Problem(CODE, "/bootstrap", message, "give --bootstrap HOST:PORT or set it")
     for one in filter(None, (word.strip() for word in bootstrap.split(","))):
         found = _HOST.fullmatch(one)
         if found is None or not 0 < int(found["port"] or _PORT) < 65_536:
             shown = f"...{one[one.rindex('@') :]}" if "@" in one else one
-            yield _problem("bootstrap", f"holds {shown!r}, which is no address", "write HOST:PORT,HOST:PORT")
+            message = f"the brokers (--bootstrap, {ENVIRONMENT['bootstrap']}) hold {shown!r}, which is no address"
+            yield Problem(CODE, "/bootstrap", message, "write HOST:PORT,HOST:PORT")
 
 
 def _tls_problems(given: Connection) -> Iterator[Problem]:
