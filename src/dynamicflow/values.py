@@ -150,23 +150,25 @@ def plain(value: Any, *, max_bytes: int = MAX_VALUE_BYTES) -> tuple[Json, bytes]
     cycles, nesting over 250; raises OverflowError when the encoding has more than ``max_bytes``.
     """
     try:
-        encoded = encode(value)
+        copy = _copied(value, _COPIED_LEVELS)
+    except (TypeError, RuntimeError):  # of other types than JSON's own, deep, or changed meanwhile by another thread
+        copy = _UNKNOWN
+    try:
+        encoded = encode(value if copy is _UNKNOWN else copy)
     except (TypeError, ValueError, RecursionError) as error:
         raise NotJson(str(error) or type(error).__name__, too_deep=isinstance(error, RecursionError)) from error
     if len(encoded) > max_bytes:
         raise OverflowError(f"{len(encoded)} bytes, at most {max_bytes}")
-    try:
-        return _copied(value, _COPIED_LEVELS), encoded
-    except TypeError:  # of other types than JSON's own, or deep: what it reads as
-        return decode(encoded), encoded
+    return decode(encoded) if copy is _UNKNOWN else copy, encoded
 
 
 _SCALARS: Final = frozenset({str, int, float, bool, type(None)})
 _COPIED_LEVELS: Final = 30
+_UNKNOWN: Final = object()
 
 
 def _copied(value: Any, levels: int) -> Json:
-    """A copy of what can be encoded, if it consists of JSON's own types; a fifth of the time of reading it back."""
+    """A copy of what consists of JSON's own types, in a fifth of the time of reading it back. Raises TypeError."""
     kind = type(value)
     if kind in _SCALARS:
         return value
