@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import OrderedDict
-from enum import Enum, IntEnum
+from enum import IntEnum, StrEnum
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ import pytest
 from dynamicflow.values import NotJson, decode, plain
 
 
-class Name(str, Enum):
+class Name(StrEnum):
     A = "a"
 
 
