@@ -39,7 +39,7 @@ VALUES: list[Any] = [
     {"n": 1, "deep": {"list": [1, [2.5, {"x": None}]]}},
     {"": [], "a": {}},
     (1, (2, "three")),
-    {1: "a", None: "b", True: "c"},
+    {2: "a", None: "b", True: "c"},
     OrderedDict(b=1, a=[2]),
     {"enum": Name.A, "number": Number.ONE},
     nested(29),
