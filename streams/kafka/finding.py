@@ -20,6 +20,19 @@ BEFORE_MS: Final = 60_000
 class _Marks:
     position: int = 0
     marks: dict[str, Mark] = field(default_factory=dict)
+    """In the order they were appended, as ``offsets``."""
+    offsets: dict[str, int] = field(default_factory=dict)
+
+    def add(self, mark: Mark, offset: int) -> None:
+        self.marks.pop(mark.run_id, None)
+        self.offsets.pop(mark.run_id, None)
+        self.marks[mark.run_id], self.offsets[mark.run_id] = mark, offset
+
+    def forget_before(self, first: int) -> None:
+        """Their window is over; a client that lives for long would keep all there ever were."""
+        while self.offsets and next(iter(self.offsets.values())) < first:
+            run_id = next(iter(self.offsets))
+            del self.offsets[run_id], self.marks[run_id]
 
 
 class Finder:
@@ -45,7 +58,10 @@ class Finder:
                     mark = Mark.decode(record.value)
                 except (NotJson, KeyError, TypeError):
                     continue
-                known.marks[mark.run_id] = mark
+                known.add(mark, record.offset)
+                self._tail.has_ended(mark.run_id, partition)
+                self._scanned.get(partition, {}).pop(mark.run_id, None)
+        known.forget_before(first)
         known.position = max(known.position, end)
         return known.marks
 

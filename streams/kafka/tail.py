@@ -116,6 +116,10 @@ class Tail:
         """Runs that were requested since the tail began: id -> offset of their first record."""
         return self._requested.get(partition, {})
 
+    def has_ended(self, run_id: str, partition: int) -> None:
+        """Its mark has been read, which says where it lies: it need not be remembered here."""
+        self._requested.get(partition, {}).pop(run_id, None)
+
     async def _follow(self) -> None:
         while True:
             try:
