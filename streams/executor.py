@@ -5,19 +5,23 @@ Order: joins, then nulls left out, then the input schema, the call, the output s
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import NamedTuple, TypeAlias
 
 from ..planner.expressions import Bound, ExpressionFailed
 from ..planner.templates import parse_template
-from ..tools.call import CallError, CallResult, check_inputs
+from ..tools.call import CallError, CallResult, check_inputs, check_output, describe_exception
 from ..tools.context import ToolFailed
+from ..tools.entry import Delivered
 from ..tools.joins import Join
 from ..tools.spec import ToolSpec
 from ..values import LARGE_VALUE_BYTES, Json, canonical, encode
 from .core.commands import Dispatch, JoinInput
 from .core.events import ToolError, ToolOutput, envelope, event_id
+
+log = logging.getLogger(__name__)
 
 JoinTable: TypeAlias = Mapping[tuple[str, str], Join]
 """By (from tool, to tool)."""
@@ -45,6 +49,12 @@ def prepare(step: Dispatch, spec: ToolSpec, joins: JoinTable) -> Ready | CallErr
     if isinstance(checked, CallError):
         return checked
     return Ready(*checked)
+
+
+def joins_in_python(step: Dispatch, joins: JoinTable) -> bool:
+    """One of its joins is a function of the user's."""
+    known = [joins.get((source.from_tool, step.tool_id)) for source in step.joins if source.mapping is None]
+    return any(join is not None and join.mapping is None for join in known)
 
 
 def _joined(source: JoinInput, to_tool: str, joins: JoinTable) -> dict[str, Json] | CallError:
@@ -91,6 +101,22 @@ def inputs_digest(inputs: Json) -> str:
 def _small(value: Json) -> Json:
     body = encode(value)
     return value if len(body) <= LARGE_VALUE_BYTES else {"sha256": sha256(body).hexdigest(), "bytes": len(body)}
+
+
+def result_of(delivery: Delivered) -> CallResult | CallError:
+    """What came of a call. On the host's threads: serialisers and attributes of users' classes run here.
+
+    Whatever fails in telling it is this call's error: others of the same batch have theirs.
+    """
+    spec = delivery.call.tool.spec
+    try:
+        if isinstance(delivery.outcome, BaseException):
+            return describe_exception(delivery.outcome)
+        return check_output(spec, delivery.outcome, delivery.call.mode)
+    except Exception as error:
+        log.exception("what came of a call of %s cannot be told", spec.id)
+        message = f"what came of the call cannot be told: {type(error).__name__}"
+        return CallError(code="INTERNAL", message=message, retryable=False)
 
 
 def outcome(

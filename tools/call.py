@@ -130,7 +130,7 @@ def describe_exception(error: BaseException) -> CallError:
     kind = type(error)
     bases = tuple(cls.__name__ for cls in kind.__mro__ if issubclass(cls, BaseException) and cls is not BaseException)
     message = _text(error)
-    retry_after = _milliseconds(getattr(error, "retry_after", None))
+    retry_after = _milliseconds(_retry_after(error))
     if isinstance(error, ToolFailed):
         code, details = _clean(str(error.code)), _plain_details(error.details)
         retryable = error.retryable if isinstance(error.retryable, bool) else None
@@ -138,6 +138,13 @@ def describe_exception(error: BaseException) -> CallError:
     if isinstance(error, ToolCancelled):
         return CallError("CANCELLED", message, kind.__name__, bases, False)
     return CallError("TOOL_EXECUTION_FAILED", message, kind.__name__, bases, None, retry_after)
+
+
+def _retry_after(error: BaseException) -> Any:
+    try:
+        return getattr(error, "retry_after", None)
+    except Exception:  # an exception of the user's whose own attribute fails
+        return None
 
 
 def _text(error: BaseException) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Final
 
-from ...tools.call import CallError, CallResult, check_output, describe_exception
+from ...tools.call import CallError, CallResult
 from ...tools.context import ToolContext
 from ...tools.entry import Call, Delivered
 from ...tools.joins import Join
@@ -23,7 +23,7 @@ from ..clock import Clock
 from ..core import commands as c
 from ..core.events import RunParked, ToolLost, ToolStart, envelope, event_id
 from ..core.state import Live
-from ..executor import inputs_digest, outcome, prepare
+from ..executor import inputs_digest, outcome, prepare, result_of
 from .driven import Driven
 
 if TYPE_CHECKING:
@@ -190,10 +190,7 @@ class Steps:
         if not isinstance(running, Running):
             raise TypeError(f"not a call of ours: {running!r}")
         running.began_s, running.elapsed_ms = delivery.started_at, delivery.elapsed_ms
-        if isinstance(delivery.outcome, BaseException):
-            running.result = describe_exception(delivery.outcome)
-        else:
-            running.result = check_output(delivery.call.tool.spec, delivery.outcome, delivery.call.mode)
+        running.result = result_of(delivery)
         return running
 
     def ended(self, running: Running) -> None:

@@ -13,9 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
-from ...tools.call import CallError, CallResult, check_output, describe_exception
+from ...tools.call import CallError, CallResult
 from ...tools.context import NotBegun, ToolContext
 from ...tools.entry import Call, Delivered
 from ...tools.host import ToolHost
@@ -23,9 +24,10 @@ from ...tools.joins import Join
 from ...tools.spec import Tool
 from ...values import Json, stamp
 from ..core.events import Event, ToolLost, ToolRefused, ToolStart, envelope, event_id
-from ..executor import inputs_digest, outcome, prepare
+from ..executor import Ready, inputs_digest, joins_in_python, outcome, prepare, result_of
 from ..metrics import Metrics, outcome_of
 from .broker_clock import BrokerClock
+from .event_loop import on_a_thread
 from .log_check import Place
 from .records import Work
 from .settings import Settings
@@ -53,7 +55,9 @@ class Running:
     """Until when its claim holds, by the log's time."""
     began: float = field(default_factory=time.monotonic)
     claimed: float = 0.0
-    """When its claim was made, on this process's monotonic clock."""
+    """When its claim, or the newest renewal that is in the log, was made, on this process's monotonic clock."""
+    asked: float = 0.0
+    """When the newest one was made."""
     again: Callable[[], None] | None = None
     """It came too late to be called: see whether it is still to be done."""
     too_late: bool = False
@@ -108,11 +112,24 @@ class Calls:
             return True
         return not isinstance(prepare(work.step, tool.spec, self._joins), CallError)
 
-    def prepare(self, running: Running) -> bool:
+    def joins_in_python(self, work: Work) -> bool:
+        """Users' code takes part in making its inputs."""
+        return bool(work.step.joins) and joins_in_python(work.step, self._joins)
+
+    async def joined(self, work: Work, tool: Tool) -> Ready | CallError:
+        """What the tool is called with, worked out on a thread, within the step's timeout."""
+        seconds = work.step.timeout_ms / 1000
+        try:
+            return await asyncio.wait_for(on_a_thread(partial(prepare, work.step, tool.spec, self._joins)), seconds)
+        except TimeoutError:
+            message = f"the joins into {work.step.tool_id} did not end within its limit of {seconds:.6g} s"
+            return CallError(code="JOIN_FAILED", message=message, retryable=False)
+
+    def prepare(self, running: Running, ready: Ready | CallError | None = None) -> bool:
         """Work out what the tool is called with; False when it cannot be called, which is then its outcome."""
         step = running.work.step
         running.digest = inputs_digest(step.inputs)
-        ready = prepare(step, running.tool.spec, self._joins)
+        ready = ready or prepare(step, running.tool.spec, self._joins)
         if isinstance(ready, CallError):
             running.result = ready
             self._record(running)
@@ -160,9 +177,9 @@ class Calls:
 
     def start_fact(self, running: Running) -> ToolStart:
         """The fact that this process holds the step; the first makes its claim, the others renew it."""
+        running.asked = time.monotonic()
         if running.claim is None:
-            running.claim = secrets.token_hex(8)
-        running.claimed = time.monotonic()
+            running.claim, running.claimed = secrets.token_hex(8), running.asked
         step = running.work.step
         now = self._clock.now_ms()
         longest = step.timeout_ms + self._settings.lease_s * 500
@@ -183,8 +200,13 @@ class Calls:
             if self.can_be_held(running):
                 if now - running.began >= self._settings.hold_after_s:
                     self.hold(running)
-            elif running.called and running.claim is not None and now - running.claimed >= self._settings.lease_s / 3:
-                self._append(running, self.start_fact(running), None)
+            elif running.called and running.claim is not None and now - running.asked >= self._settings.lease_s / 3:
+                fact = self.start_fact(running)
+                self._append(running, fact, partial(self.renewed, running, running.asked))
+
+    def renewed(self, running: Running, made: float) -> None:
+        """A start that was made then is in the log: others count its lease from there."""
+        running.claimed = max(running.claimed, made)
 
     def hold(self, running: Running) -> None:
         """Put the start into the log; after that the record needs nothing more."""
@@ -214,10 +236,8 @@ class Calls:
             running.elapsed_ms = delivery.elapsed_ms
             if isinstance(delivery.outcome, NotBegun):
                 running.too_late = True
-            elif isinstance(delivery.outcome, BaseException):
-                running.result = describe_exception(delivery.outcome)
             else:
-                running.result = check_output(delivery.call.tool.spec, delivery.outcome, delivery.call.mode)
+                running.result = result_of(delivery)
             self._arrived.append(running)
         if not self._woken:
             self._woken = True
@@ -311,6 +331,12 @@ class Calls:
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
+    def cancel_before(self, place: Place, seen: int) -> None:
+        """Cancel a step; what its owner asked for when it had folded as much, or more, is another attempt."""
+        running = self.running.get(place)
+        if running is not None and running.work.seen < seen:
+            self.cancel(place)
+
     def cancel(self, place: Place) -> None:
         """The outcome of a step no longer matters."""
         running = self.running.pop(place, None)
@@ -332,4 +358,6 @@ class Calls:
                 self.hold_long()
 
     async def stop(self) -> None:
+        """Let go of what runs: it has no outcome here. The log tells the next one what there is to do."""
+        self.running.clear()
         await asyncio.to_thread(self._host.close, 0.0)

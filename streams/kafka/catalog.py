@@ -9,7 +9,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from aiokafka.errors import KafkaError
 
@@ -158,7 +158,7 @@ class Catalog:
             self._tools[tool_id] = create_tool({**made, "execute": _elsewhere}).spec
 
 
-def _elsewhere(*_: object) -> NoReturn:
+def _elsewhere(*_: object) -> Any:
     raise RuntimeError("this tool is loaded in another process; here only its schemas are known")
 
 

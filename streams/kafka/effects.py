@@ -14,7 +14,7 @@ from typing import assert_never
 
 from aiokafka.errors import UnknownTopicOrPartitionError
 
-from ...values import stamp
+from ...values import Json, stamp
 from ..core import commands as c
 from ..core.events import Event, FlowComplete, FlowStart
 from ..metrics import Metrics
@@ -87,7 +87,7 @@ class Effects:
                 case c.CancelTimer():
                     owned.timers.cancel(tracked.run_id, command.timer)
                 case c.CancelStep():
-                    self._cancel(tracked, command)
+                    self._cancel(owned, tracked, command)
                 case c.Plan():
                     await self._plan(owned, tracked, command, offset, again)
                 case _:
@@ -221,8 +221,15 @@ class Effects:
         partition = zlib.crc32(key) % await self._writer.partitions(topic)
         self._writer.append(Record(topic, partition, key, encoded.record, headers))
 
-    def _cancel(self, tracked: Tracked, command: c.CancelStep) -> None:
-        made = {"type": "cancel-step", "runId": command.run_id, "nodeId": command.node_id, "item": list(command.item)}
+    def _cancel(self, owned: Owned, tracked: Tracked, command: c.CancelStep) -> None:
+        made: dict[str, Json] = {
+            "type": "cancel-step",
+            "runId": command.run_id,
+            "nodeId": command.node_id,
+            "item": list(command.item),
+            "logPartition": owned.ledger.partition,
+            "seen": owned.ledger.position,
+        }
         ident = f"{work_key(command.run_id, command.node_id, command.item).decode()}/cancel-step"
         headers = self._headers.make(ident, "cancel-step", command.run_id, stamp(self._now()), tracked.trace)
         self._writer.append(Record(self._topics.control, 0, command.run_id.encode(), encode_work(made).record, headers))

@@ -21,9 +21,11 @@ from aiokafka import TopicPartition
 from aiokafka.errors import KafkaError
 
 from ...errors import BrokerError, JournalError
+from ...tools.call import CallError
 from ...tools.registry import ToolRegistry
 from ...values import NotJson
 from ..core.events import Event
+from ..executor import Ready
 from ..metrics import Metrics
 from .broker_clock import BrokerClock
 from .calls import Calls, Running
@@ -79,7 +81,7 @@ class Executor:
         self._loading = 0
         """Work records whose inputs are being fetched from beside them."""
         self._tasks: set[asyncio.Task[None]] = set()
-        self._cancels = Cancels(settings, self.calls.cancel)
+        self._cancels = Cancels(settings, self.calls.cancel_before)
 
     async def start(self) -> None:
         """Join the groups of the queues."""
@@ -194,6 +196,9 @@ class Executor:
 
     def _begin(self, feed: Feed, record: FetchedRecord, work: Work, finished: Callable[[], None]) -> None:
         step = work.step
+        if self._cancels.covers(work):
+            finished()
+            return
         trace = trace_in(record.headers) or trace_of(step.run_id)
         tool = self._registry.get(step.tool_id)
         if tool is None or not self.calls.fits(work, tool):
@@ -209,9 +214,30 @@ class Executor:
             return
         running = Running(work, tool, trace, finished)
         running.again = partial(self._again, feed, record, running)
+        if self.calls.joins_in_python(work):
+            self._loading += 1
+            self._spawn(self._join_first(feed, record, running))
+        else:
+            self._take_on(feed, record, running)
+
+    async def _join_first(self, feed: Feed, record: FetchedRecord, running: Running) -> None:
+        """Users' joins run on a thread, as tools do: one that blocks keeps nobody else waiting."""
+        try:
+            ready = await self.calls.joined(running.work, running.tool)
+        finally:
+            self._loading -= 1
+            self.calls.room.set()
+        if feed.has(record):  # it took its time
+            self._take_on(feed, record, running, ready)
+
+    def _take_on(
+        self, feed: Feed, record: FetchedRecord, running: Running, ready: Ready | CallError | None = None
+    ) -> None:
+        work, step, finished = running.work, running.work.step, running.finished
         present = self.calls.running.get(running.place)
         if present is not None:
-            if present.work.step.attempt == step.attempt:
+            anew = step.delivery > present.work.step.delivery and not present.called  # the log says that it was lost
+            if present.work.step.attempt == step.attempt and not anew:
                 present.finished = _both(present.finished, finished)
                 if present.claim is not None:
                     finished()
@@ -220,7 +246,7 @@ class Executor:
                 finished()
                 return
             self.calls.cancel(running.place)
-        if not self.calls.prepare(running):
+        if not self.calls.prepare(running, ready):
             return
         self.calls.running[running.place] = running
         first, newest = self._is_first(running), self._is_newest(record, work)
@@ -286,7 +312,11 @@ class Executor:
             records.append(
                 Record(self._topics.events, running.work.log_partition, key, encode_small(fact).record, headers)
             )
-        return await self._writer.put(records)
+        made = [running.asked for running in starts]
+        offsets = await self._writer.put(records)
+        for running, asked in zip(starts, made, strict=True):
+            self.calls.renewed(running, asked)
+        return offsets
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.ensure_future(work)

@@ -265,7 +265,7 @@ class Folding:
             log.warning("whether a step of run %s is lost: %s; looking again", tracked.run_id, error)
             owned.timers.start(tracked.run_id, name, "lease", self._clock.now_ms() + 1000)
             return
-        while owned.ready and (owned.ledger.position < end or tracked.later):  # noqa: ASYNC110 - rare
+        while owned.ready and not tracked.broken and (owned.ledger.position < end or tracked.later):  # noqa: ASYNC110 - rare
             await asyncio.sleep(0.05)
         if owned.ready and not self.draining and tracked.leases.get(key) is lease:
             self._metrics.step_lost()

@@ -84,6 +84,7 @@ class Gate:
         return batch
 
     async def _serve(self, batch: list[tuple[Running, bool]]) -> None:
+        batch = [(running, check) for running, check in batch if self._calls.running.get(running.place) is running]
         views: dict[int, tuple[LogView, int]] = {}
         """Log partition -> (what was read, up to where)."""
         for partition in {running.work.log_partition for running, _ in batch}:
@@ -146,7 +147,8 @@ class Gate:
 
     def _drop(self, running: Running) -> None:
         self.dropped += 1
-        self._calls.running.pop(running.place, None)
+        if self._calls.running.get(running.place) is running:  # a newer attempt may have taken its place
+            del self._calls.running[running.place]
         running.finished()
 
 

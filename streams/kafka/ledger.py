@@ -21,6 +21,7 @@ from ..core.state import Path, RunState, new_run, step_key
 from ..core.turn import Turn
 from ..requests import request_digest
 from .records import Mark
+from .topics import WINDOW_MS
 
 StepKey: TypeAlias = tuple[str, Path]
 
@@ -102,7 +103,7 @@ class Tracked:
 
     def needed(self, position: int) -> int:
         """The smallest offset that a take-over would need for it."""
-        if self.covered >= self.last:
+        if self.covered >= self.last and not self.later:
             return position
         return self.covered + 1 if self.covered >= 0 else self.first
 
@@ -110,8 +111,9 @@ class Tracked:
 class Ledger:
     """The runs of one partition. ``position``: every record before it has been taken."""
 
-    def __init__(self, partition: int, position: int = 0) -> None:
-        self.partition, self.position = partition, position
+    def __init__(self, partition: int, position: int = 0, window_s: float = WINDOW_MS / 1000) -> None:
+        """``window_s``: how long the id of a run that has ended stands for that run."""
+        self.partition, self.position, self._window_ms = partition, position, window_s * 1000
         self.runs: dict[str, Tracked] = {}
         self.done: dict[str, Mark] = {}
         self.refusals: dict[str, tuple[int, e.ControlRefused]] = {}
@@ -123,7 +125,7 @@ class Ledger:
         self, event: Event, offset: int, trace: str, appended_ms: float = 0.0
     ) -> Tracked | e.ControlRefused | None:
         """Take in a fact: the run that is to be folded, an answer to somebody who asks in vain, or nothing."""
-        met = self._receive(event, offset, trace)
+        met = self._receive(event, offset, trace, appended_ms)
         if isinstance(met, e.ControlRefused):
             self.refusals[met.id] = (offset, met)
         elif met is not None:
@@ -131,11 +133,14 @@ class Ledger:
             met.needed_ms = met.needed_ms or appended_ms
         return met
 
-    def _receive(self, event: Event, offset: int, trace: str) -> Tracked | e.ControlRefused | None:
+    def _receive(self, event: Event, offset: int, trace: str, appended_ms: float) -> Tracked | e.ControlRefused | None:
         run_id = event.run_id
         mark = self.done.get(run_id)
+        if isinstance(event, e.FlowRequested) and mark is not None and self._is_over(mark, offset, appended_ms):
+            del self.done[run_id]
+            mark = None
         if mark is not None:
-            return self._of_the_past(event, mark)
+            return self._of_the_past(event, mark, offset)
         tracked = self.runs.get(run_id)
         if tracked is None:
             if not isinstance(event, e.FlowRequested):
@@ -167,10 +172,14 @@ class Ledger:
         tracked.state.parked, tracked.turn = None, None
         tracked.later.clear()
 
-    def _of_the_past(self, event: Event, mark: Mark) -> e.ControlRefused | None:
+    def _is_over(self, mark: Mark, offset: int, appended_ms: float) -> bool:
+        """The window of the mark was over when a request came: it is for another run. (Marks lie longer than that.)"""
+        return offset > mark.last and appended_ms - mark.at_ms > self._window_ms
+
+    def _of_the_past(self, event: Event, mark: Mark, offset: int) -> e.ControlRefused | None:
         if isinstance(event, e.FlowRequested):
             return self._same_again(event, mark.digest)
-        if isinstance(event, e.Control):
+        if isinstance(event, e.Control) and offset > mark.last:
             return refused(event, "RUN_ENDED", f"run {mark.run_id} has ended ({mark.status}); nothing was changed")
         return None
 

@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 
 _UNREADABLE: Final = (NotJson, LookupError, TypeError, ValueError, AttributeError)
 """What reading a record that is no work may raise."""
+LOOK_S: Final = 0.1
 AGAIN_S: Final = 0.5
 """Between two tries while no broker answers."""
 _ANSWERS: Final = frozenset({b"plan-published", b"planning-failed", b"flow-complete", b"cancel-requested"})
@@ -135,7 +136,12 @@ class PlannerWorker:
             except ValueError as error:
                 request, lost = {}, PlanningFailed("VALUE_MISSING", f"the value {sha} is no JSON: {error}")
         sure = self._feed.is_fresh(record) and not made["again"]
-        if run_id in self._planning or (not sure and await self._is_answered(run_id, partition, made["since"])):
+        while run_id in self._planning:  # a copy, or the partition came back: it needs this answer to be in the log
+            sure = False
+            await asyncio.sleep(LOOK_S)
+        if not self._feed.has(record):  # the answer was acknowledged meanwhile, or others have the partition
+            return
+        if not sure and await self._is_answered(run_id, partition, made["since"]):
             self._feed.finished(record)
             return
         self._planning.add(run_id)

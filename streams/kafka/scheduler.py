@@ -147,6 +147,8 @@ class Scheduler:
             self._consumer.pause(place)
             if owned is None:
                 self._begin(partition)
+            else:  # still being taken over; in between another may have owned it
+                owned.sure_from = UNKNOWN
         self._metrics.partitions_owned("scheduler", len(self.owned))
 
     def _begin(self, partition: int) -> None:
@@ -158,7 +160,8 @@ class Scheduler:
             else:  # its moment came while the partition was being taken over
                 owned.timers.start(run_id, name, kind, self._clock.now_ms() + AGAIN_MS)
 
-        owned = Owned(Ledger(partition), Timers(asyncio.get_running_loop(), self._clock, due))
+        ledger = Ledger(partition, window_s=self._settings.window_s)
+        owned = Owned(ledger, Timers(asyncio.get_running_loop(), self._clock, due))
         self.owned[partition] = owned
         self._folding.spawn(self._take_over(partition, owned))
 
@@ -172,7 +175,7 @@ class Scheduler:
         while self.owned.get(partition) is owned:
             try:
                 mark = await self._consumer.committed(place)
-                taking = TakeOver(partition, self._reader, self._values, self._settings.topics)
+                taking = TakeOver(partition, self._reader, self._values, self._settings.topics, self._settings.window_s)
                 await taking.run(mark)
                 if self.owned.get(partition) is not owned:
                     return
@@ -203,6 +206,8 @@ class Scheduler:
         self._consumer.seek(place, ledger.position)
         self._consumer.resume(place)
         owned.ready, owned.failed, owned.swept = True, None, time.monotonic()
+        if owned.sure_from == UNKNOWN:
+            self._folding.spawn(self._look_up_end(owned))
         self.replays.append(replay)
         self._metrics.replayed(replay.records, replay.seconds)
         self._metrics.took_over()

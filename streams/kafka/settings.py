@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .connection import Connection
-from .topics import DEFAULT_QUEUE, Topics
+from .topics import DEFAULT_QUEUE, WINDOW_MS, Topics
 
 ROLES: Final = ("intake", "planner", "scheduler", "executor")
 
@@ -44,7 +44,7 @@ class Settings:
     """The same by time."""
     refresh_s: float = 86_400.0
     """A snapshot of which a part lies in ``flow-values``, which ends with its retention, is written anew this often."""
-    window_s: float = 7 * 86_400.0
+    window_s: float = WINDOW_MS / 1000
     """How long an ended run is remembered, so that the same start is known to be a repeat."""
 
     def group(self, role: str) -> str:

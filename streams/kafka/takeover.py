@@ -23,7 +23,7 @@ from .ledger import Ledger, Tracked
 from .reader import FetchedRecord, Reader
 from .records import ANNOUNCEMENTS, Mark, event_of, header, snapshot_place, trace_in, trace_of
 from .snapshots import read_snapshot, unreadable
-from .topics import Topics
+from .topics import WINDOW_MS, Topics
 from .values import ValueStore
 
 log = logging.getLogger(__name__)
@@ -62,9 +62,11 @@ class Replay:
 class TakeOver:
     """Reads what is known of a partition into a ledger."""
 
-    def __init__(self, partition: int, reader: Reader, values: ValueStore, topics: Topics) -> None:
+    def __init__(
+        self, partition: int, reader: Reader, values: ValueStore, topics: Topics, window_s: float = WINDOW_MS / 1000
+    ) -> None:
         self._partition, self._reader, self._values, self._topics = partition, reader, values, topics
-        self.ledger = Ledger(partition)
+        self.ledger = Ledger(partition, window_s=window_s)
         self.replay = Replay()
         self.left_over: list[tuple[str, int]] = []
         """Snapshots of runs that are done: whoever marked them could not delete them any more."""
@@ -128,9 +130,11 @@ class TakeOver:
 
     async def _restore_all(self, known: dict[str, dict[int, FetchedRecord]]) -> None:
         for run_id, snapshots in known.items():
-            if run_id in self.ledger.done:
-                self.left_over += [(run_id, offset) for offset in snapshots]
-            else:
+            mark = self.ledger.done.get(run_id)
+            if mark is not None:
+                self.left_over += [(run_id, offset) for offset in snapshots if offset <= mark.last]
+                snapshots = {offset: record for offset, record in snapshots.items() if offset > mark.last}
+            if snapshots:  # beside a mark they are of a later run under the same id
                 await self._restore(run_id, snapshots)
                 await self._breathe()
 
@@ -146,6 +150,7 @@ class TakeOver:
                 continue
             tracked.snapshots = sorted(snapshots)
             self.ledger.runs[run_id] = tracked
+            self.ledger.done.pop(run_id, None)
             self.replay.snapshots += 1
             return
 

@@ -63,6 +63,9 @@ class Upkeep:
         mark = owned.ledger.mark_of(tracked, self._clock.now_ms())
 
         def marked(offset: int, error: Exception | None) -> None:
+            if error is not None:  # it stays a live run, and is marked by whoever takes it over
+                log.error("the mark of run %s is refused: %s", tracked.run_id, error)
+                return
             owned.ledger.put_aside(mark)
             owned.timers.drop(tracked.run_id)
             self._metrics.run_ended(mark.status)

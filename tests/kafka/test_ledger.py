@@ -94,3 +94,17 @@ class TestALease:
         log.take(e.ToolError, "a/1/tool-error", attempt=1, **failed)
 
         assert [lease.claim for lease in log.run.leases.values()] == ["c"]
+
+
+def test_a_fact_that_waits_to_be_folded_is_needed() -> None:
+    """Its consequences are worked off in a task of their own, or its run is parked by it."""
+    log = Log(plan(call("a", "echo")))
+    log.run.snapshotted(log.offset)
+    log.ledger.position = log.offset + 1
+    times = {"inputs_digest": "", "started_at": AT, "execution_time": 0.0}
+    about = {"node_id": "a", "attempt": 1, "delivery": 1, "tool_id": "echo", "output": 1}
+    log.ledger.receive(
+        e.ToolOutput.model_validate(envelope("r/a/-/1/tool-output", "r", AT) | about | times), log.offset + 1, ""
+    )
+    log.ledger.position = log.offset + 2
+    assert log.ledger.low_water <= log.offset + 1

@@ -54,3 +54,22 @@ class TestAStepThatIsHeldHere:
         assert calls._may_begin(running)
         running.claimed -= 9
         assert not calls._may_begin(running)
+
+    async def test_is_not_called_when_no_renewal_of_its_claim_reached_the_log(self) -> None:
+        calls, running = taken(0.0)
+        calls.running[running.place] = running
+        calls.start_fact(running)
+        running.claimed, running.asked = running.claimed - 9, running.asked - 9
+        calls.hold_long()  # made, and never acknowledged: others count from the first one
+        assert not calls.lease_holds(running)
+        calls.renewed(running, running.asked)
+        assert calls.lease_holds(running)
+
+
+async def test_a_cancel_leaves_alone_what_was_asked_for_after_it() -> None:
+    calls, running = taken(0.0)
+    calls.running[running.place] = running
+    calls.cancel_before(running.place, running.work.seen)
+    assert running.place in calls.running
+    calls.cancel_before(running.place, running.work.seen + 1)
+    assert running.place not in calls.running
