@@ -165,5 +165,5 @@ def go_on(path: str | os.PathLike[str], run_id: str) -> str:
 
 def no_run(path: str | os.PathLike[str], run_id: str) -> RunNotFound:
     """The error of a run that is not there."""
-    message = f"no run {run_id!r} in {os.fspath(path)}; `dynamicflow runs` lists those there are"
+    message = f"no run {run_id!r} in {os.fspath(path)}; `dynamicflow runs --db {os.fspath(path)}` lists those there are"
     return RunNotFound("RUN_NOT_FOUND", message)

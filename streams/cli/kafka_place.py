@@ -15,7 +15,7 @@ from ...values import Json
 from ..clock import SystemClock
 from ..core.result import needs_someone
 from ..embedded.journal import RunRow
-from ..kafka.admin import describe_partitions, require_topics
+from ..kafka.admin import describe_partitions, flags_of, require_topics
 from ..kafka.broker_clock import BrokerClock
 from ..kafka.connection import Connection
 from ..kafka.failures import AUTH, UNREACHABLE, told
@@ -47,7 +47,7 @@ class KafkaPlace:
     def __init__(self, bootstrap: str, prefix: str) -> None:
         self.connection, self.topics = Connection.from_env(bootstrap), Topics(prefix)
         self.title = f"kafka at {self.connection.bootstrap}{f' under the prefix {prefix}' if prefix else ''}"
-        self.flags = f" --bootstrap {self.connection.bootstrap}{f' --prefix {prefix}' if prefix else ''}"
+        self.flags = flags_of(self.connection, self.topics)
         self._runner = asyncio.Runner()
         self._reader = Reader(self.connection)
         self._values = ValueStore(_NoWriter(self.connection), Reader(self.connection), self.topics)

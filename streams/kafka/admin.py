@@ -109,7 +109,8 @@ async def require_topics(
     grave = [problem for problem in problems if not is_warning(problem)]
     if grave:
         code = WRONG if any(problem.code == WRONG for problem in grave) else MISSING
-        message = f"{len(grave)} problems with the topics at {connection.bootstrap}; a worker cannot start"
+        count = f"{len(grave)} problem{'s' * (len(grave) != 1)}"
+        message = f"{count} with the topics at {connection.bootstrap}; a worker cannot start"
         raise BrokerError(code, message, grave)
     return found.topics[topics.events].partitions
 
@@ -154,7 +155,9 @@ async def _checked(
         found = await talk.look([spec.name for spec in specs])
         mine = {spec.name: found.topics[spec.name] for spec in specs if spec.name in found.topics}
         states = await talk.with_settings(mine)
-        return topic_problems(specs, states, brokers=len(found.brokers), partitions=partitions), found
+        flags = flags_of(connection, topics)
+        problems = topic_problems(specs, states, brokers=len(found.brokers), partitions=partitions, flags=flags)
+        return problems, found
 
     return await _talking(connection, within_s, act)
 
@@ -301,3 +304,8 @@ async def _talking(connection: Connection, within_s: float, act: Callable[[_Talk
             with contextlib.suppress(Exception):
                 async with asyncio.timeout(CLOSING_S):
                     await client.close()
+
+
+def flags_of(connection: Connection, topics: Topics) -> str:
+    """What a command line needs to find these topics."""
+    return f" --bootstrap {connection.bootstrap}{f' --prefix {topics.prefix}' if topics.prefix else ''}"

@@ -30,7 +30,7 @@ from ..core.result import rejected_record
 from ..core.state import ENDED
 from ..planning import Accepted, CheckedPlans, labels_of, name_of, options_of, run_id_of, text_of
 from ..requests import ControlRequest, StartRequest, read_request, request_digest, start_json, start_request
-from .admin import require_topics
+from .admin import flags_of, require_topics
 from .admission import Admission, Coordinates
 from .broker_clock import BrokerClock
 from .catalog import Catalog
@@ -229,7 +229,8 @@ class KafkaEngine:
                 message = (
                     f"no worker admitted run {watched.run_id} within {ACCEPT_S:.0f} s; its request is in the topic"
                 )
-                raise BrokerError("NO_WORKER", f"{message}. Start one: dynamicflow worker --roles intake,…")
+                flags = flags_of(self._connection, self._topics)
+                raise BrokerError("NO_WORKER", f"{message}. Start one: dynamicflow worker{flags} --tools FILE.py")
             try:
                 await asyncio.wait_for(watched.changed.wait(), 1.0)
             except TimeoutError:

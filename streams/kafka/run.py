@@ -76,9 +76,8 @@ class KafkaRun:
         """The run's log, from its beginning. Raises RunNotFound."""
         watched = self._watched
         if watched is None or not await self._finder.read(watched):
-            raise RunNotFound(
-                "RUN_NOT_FOUND", f"no run {self.id} in this log; `dynamicflow runs --bootstrap …` lists those there are"
-            )
+            how = "`dynamicflow runs`, with its --bootstrap and --prefix, lists those there are"
+            raise RunNotFound("RUN_NOT_FOUND", f"no run {self.id} in this log; {how}")
         return watched
 
     # --- how it stands ----------------------------------------------------------------------------------------------

@@ -214,12 +214,17 @@ def is_warning(problem: Problem) -> bool:
 
 
 def topic_problems(
-    specs: Sequence[TopicSpec], found: Mapping[str, TopicState], *, brokers: int, partitions: int | None = None
+    specs: Sequence[TopicSpec],
+    found: Mapping[str, TopicState],
+    *,
+    brokers: int,
+    partitions: int | None = None,
+    flags: str = "",
 ) -> list[Problem]:
     """Everything that is wrong with the topics there are, warnings last.
 
     ``specs`` as ``Topics.specs`` gives them; ``brokers`` is the size of the cluster; ``partitions`` is the count that
-    ``flow-events`` must have, None: whatever it has.
+    ``flow-events`` must have, None: whatever it has. ``flags``: what a command that mends them needs to find them.
     """
     problems: list[Problem] = []
     events = next(spec.name for spec in specs if spec.copartitioned)
@@ -227,7 +232,7 @@ def topic_problems(
     for spec in specs:
         state = found.get(spec.name)
         if state is None:
-            problems.append(_missing(spec.name))
+            problems.append(_missing(spec.name, flags))
             continue
         if spec.name == events and partitions is not None and state.partitions != partitions:
             problems.append(_other_count(state, partitions))
@@ -251,9 +256,9 @@ def _problem(
     return Problem(code, f"/{name}", message, suggestion, expected, actual)
 
 
-def _missing(name: str) -> Problem:
+def _missing(name: str, flags: str) -> Problem:
     _, _, queue = name.partition("node-ready.")
-    command = f"dynamicflow topics create{f' --queue {queue}' if queue else ''}"
+    command = f"dynamicflow topics create{f' --queue {queue}' if queue else ''}{flags}"
     return _problem(MISSING, name, f"{name} is missing", f"make it: {command}")
 
 
