@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 
 from tests.kafka.broker import Broker
+from tests.kafka.runtime import LASTING
 
 from .kafka_takeover import take_over
 from .kafka_workloads import LOADS, measure, rebuild_topic
@@ -39,7 +40,7 @@ def broker() -> Iterator[str]:
     if address := os.environ.get("DYNAMICFLOW_BOOTSTRAP"):
         yield address
         return
-    with Broker(heap="1g") as own:
+    with Broker(heap="1g", jvm=LASTING) as own:
         yield own.bootstrap
 
 

@@ -30,7 +30,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Final, Literal, Self
 
-from tests.kafka.runtime import Java, NoKafka, Runtime, runtime
+from tests.kafka.runtime import QUICK, Java, NoKafka, Runtime, runtime
 from tests.kafka.security import PASSWORD, SCRAM_USERS, USERNAME, listener_properties, make_certificates, token
 
 SecurityProtocol = Literal["PLAINTEXT", "SASL_PLAINTEXT", "SSL", "SASL_SSL"]
@@ -116,6 +116,7 @@ class Broker:
         properties: Mapping[str, str] | None = None,
         secure: bool = False,
         heap: str = "512m",
+        jvm: tuple[str, ...] = QUICK,
         folder: Path | None = None,
         belongs_to: int | None = None,
         node_id: int = 1,
@@ -132,7 +133,7 @@ class Broker:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._keeps_folder = folder is not None
         self._belongs_to = belongs_to or os.getpid()
-        self._heap = heap
+        self._jvm = (*jvm, f"-Xmx{heap}")
         self._node_id = node_id
         self._controllers = controllers or (free_port(),)
         clients: tuple[SecurityProtocol, ...] = ("PLAINTEXT", "SASL_PLAINTEXT", "SSL", "SASL_SSL")
@@ -304,7 +305,7 @@ class Broker:
 
     def _command(self, *main: str) -> list[str]:
         logging = f"-Dlog4j2.configurationFile={self.folder / 'log4j2.properties'}"
-        return self._runtime.command(self._name, self.folder, (f"-Xmx{self._heap}", logging), main)
+        return self._runtime.command(self._name, self.folder, (*self._jvm, logging), main)
 
     def _prepare(self) -> None:
         """The folder has the node's files; its data folder has cluster id, metadata version and users."""

@@ -18,7 +18,10 @@ from filelock import FileLock
 VERSION: Final = "4.1.0"
 POM: Final = Path(__file__).with_name("pom.xml")
 FETCH_SECONDS: Final = 600
-JVM: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+QUICK: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""Of Java: up in 3 s, and half as fast later."""
+LASTING: Final = ("-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
+"""As Kafka's own scripts start a broker; for benchmarks."""
 """3 s to a broker on two cores, 1.6 s with the archive of classes; 5 s with what Java 17 does by itself."""
 
 
@@ -54,7 +57,7 @@ class Java:
     """The option of Java that says where its archive of loaded classes (CDS) is, or is to be left at the end."""
 
     def command(self, name: str, folder: Path, options: tuple[str, ...], main: tuple[str, ...]) -> list[str]:
-        return ["java", *JVM, self.archive, *options, "-cp", f"{self.jars}/*", *main]
+        return ["java", self.archive, *options, "-cp", f"{self.jars}/*", *main]
 
     def send(self, name: str, pid: int, number: signal.Signals) -> None:
         os.killpg(pid, number)
@@ -69,7 +72,7 @@ class Docker:
     def command(self, name: str, folder: Path, options: tuple[str, ...], main: tuple[str, ...]) -> list[str]:
         user = f"{os.getuid()}:{os.getgid()}"
         run = ["docker", "run", "--rm", "--name", name, "--network", "host", "--user", user, "-v", f"{folder}:{folder}"]
-        return [*run, "--entrypoint", "java", self.image, *JVM, *options, "-cp", "/opt/kafka/libs/*", *main]
+        return [*run, "--entrypoint", "java", self.image, *options, "-cp", "/opt/kafka/libs/*", *main]
 
     def send(self, name: str, pid: int, number: signal.Signals) -> None:
         subprocess.run(["docker", "kill", "--signal", number.name, name], capture_output=True, check=False)
