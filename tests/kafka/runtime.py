@@ -19,10 +19,9 @@ VERSION: Final = "4.1.0"
 POM: Final = Path(__file__).with_name("pom.xml")
 FETCH_SECONDS: Final = 600
 QUICK: Final = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
-"""Of Java: up in 3 s, and half as fast later."""
+"""3 s to a broker on two cores, 1.6 s with the archive of classes; 5 s with what Java 17 does by itself."""
 LASTING: Final = ("-XX:+UseG1GC", "-XX:MaxGCPauseMillis=20", "-XX:InitiatingHeapOccupancyPercent=35")
 """As Kafka's own scripts start a broker; for benchmarks."""
-"""3 s to a broker on two cores, 1.6 s with the archive of classes; 5 s with what Java 17 does by itself."""
 
 
 class NoKafka(Exception):
