@@ -215,9 +215,15 @@ async def plan_run(
     options = Options.model_validate(request.get("options") or {})
     allowed = request.get("tools")
     model = request.get("model")
+    chosen = {name: spec for name, spec in tools.items() if allowed is None or name in allowed}
+    if allowed and tools and not chosen:
+        named = ", ".join(map(repr, allowed))
+        message = f"the request may use {named} alone, and no worker offers that"
+        problem = Problem("UNKNOWN_TOOL", "/tools", message, available=tuple(sorted(tools)))
+        raise PlanningFailed("UNKNOWN_TOOL", f"{message}; there are {', '.join(sorted(tools)[:20])}", (problem,))
     asked = PlanRequest(
         prompt=str(request["prompt"]),
-        tools={name: spec for name, spec in tools.items() if allowed is None or name in allowed},
+        tools=chosen,
         joins=joins,
         model=model if isinstance(model, str) else None,
         options=options,

@@ -124,6 +124,9 @@ class Calls:
         except TimeoutError:
             message = f"the joins into {work.step.tool_id} did not end within its limit of {seconds:.6g} s"
             return CallError(code="JOIN_FAILED", message=message, retryable=False)
+        except Exception as error:  # a fault of ours: the step has an outcome, and its record does not wait for ever
+            log.exception("the joins into %s", work.step.tool_id)
+            return CallError(code="INTERNAL", message=f"its inputs could not be made: {error!r}", retryable=False)
 
     def prepare(self, running: Running, ready: Ready | CallError | None = None) -> bool:
         """Work out what the tool is called with; False when it cannot be called, which is then its outcome."""

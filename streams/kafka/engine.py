@@ -25,6 +25,7 @@ from ...planner.options import NO_OPTIONS, Options
 from ...tools.joins import Join
 from ...tools.registry import ToolRegistry
 from ...values import Json, NotJson, encode, plain, stamp
+from ..core.codec import decode_event
 from ..core.events import FlowRequested, PlanningFailed
 from ..core.result import rejected_record
 from ..core.state import ENDED
@@ -36,8 +37,9 @@ from .broker_clock import BrokerClock
 from .catalog import Catalog
 from .connection import Connection
 from .finding import Finder
+from .ledger import digest_of
 from .reader import Reader
-from .records import Record, partition_of
+from .records import Record, encode_small, partition_of
 from .run import KafkaRun
 from .settings import Settings
 from .tail import Tail, Watched
@@ -204,8 +206,18 @@ class KafkaEngine:
                 return self._refused(ident, DynamicFlowError(fact.code, fact.message, problems))
         if wait and isinstance(first, FlowRequested):
             return await self._begin(ident, wire, request_digest(first.request), fresh=asked.run_id is None)
+        if isinstance(first, FlowRequested) and asked.run_id is not None:
+            await self._refuse_another(first)
         await self._publish(wire)
         return self.run(ident)
+
+    async def _refuse_another(self, first: FlowRequested) -> None:
+        """A run under that id has ended: is the request the same one? (Whether one is under way its log tells.)"""
+        mark = await self._finder.mark(first.run_id, self._partition(first.run_id))
+        made = decode_event(encode_small(first).record)  # as it stands in a log: what is large lies beside
+        if mark is not None and isinstance(made, FlowRequested) and digest_of(made) != mark.digest:
+            message = f"run {first.run_id} was requested before with another plan, input or options, and has ended"
+            raise RunExists("RUN_EXISTS", f"{message} ({mark.status}); choose another id")
 
     def _refused(self, ident: str, error: Any, name: str | None = None) -> KafkaRun:
         return self._handle(ident, None, rejected_record(ident, error, self._now(), name))

@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 from ...values import stamp, time_ms
 from ..core import events as e
-from ..core.commands import Announce, Command, Dispatch
+from ..core.commands import Announce, CancelStep, Command, Dispatch
 from ..core.events import Event, envelope, event_id
 from ..core.fold import CannotFold, begin, ends_all, work
 from ..core.state import Path, RunState, new_run, step_key
@@ -210,6 +210,8 @@ class Ledger:
                 for command in asked:
                     if isinstance(command, Dispatch):
                         tracked.since[command.node_id, command.item] = offset
+                    elif isinstance(command, CancelStep):
+                        tracked.since.pop((command.node_id, command.item), None)
                 yield asked, event, offset
             elif isinstance(event, e.Control) and not asked_before:
                 yield [Announce(_in_vain(event, tracked.state.end))], event, offset

@@ -108,3 +108,12 @@ def test_a_fact_that_waits_to_be_folded_is_needed() -> None:
     )
     log.ledger.position = log.offset + 2
     assert log.ledger.low_water <= log.offset + 1
+
+
+def test_a_step_that_is_cancelled_is_forgotten() -> None:
+    timed = {"id": "t", "type": "parallel", "timeout": 800, "onError": "continue"}
+    timed["branches"] = {"x": [call("a", "echo")]}
+    log = Log(plan(timed, {"id": "z", "type": "wait", "duration": "1h"}, edges=[{"from": "t", "to": "z"}]))
+    assert list(log.run.since) == [("a", ())]
+    log.take(e.TimerFired, "timer", node_id="t", timer="timeout/t/-", kind="timeout")
+    assert log.run.since == {}

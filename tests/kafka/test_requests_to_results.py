@@ -230,10 +230,23 @@ class TestTheSameStartAgain:
             result = await site.result("r")
             with pytest.raises(RunExists):  # it has ended
                 await engine.start(CHAIN, input={"n": 3}, run_id="r")
+            await until(lambda: site.records(site.topics.done), "its mark")
+            with pytest.raises(RunExists):  # nobody waits for the answer of a worker
+                await engine.request({**given, **other, "runId": "r"}, wait=False)
 
         assert first["code"] == "RUN_EXISTS"
         assert first["control"]["type"] == "start"
         assert result["output"] == {"n": 2}
+
+    @pytest.mark.parametrize("size", [1, 300_000])
+    async def test_once_more_and_without_waiting_is_not_refused(self, site: Site, size: int) -> None:
+        given: dict[str, Any] = {"plan": plan(call("a", "echo", {"x": "$input.x"})), "input": {"x": "x" * size}}
+        async with site.engine(tools=[echo]) as engine:
+            first = await engine.request({**given, "runId": "r"})
+            assert (await first.result())["status"] == "completed"
+            await until(lambda: site.records(site.topics.done), "its mark")
+            again = await engine.request({**given, "runId": "r"}, wait=False)
+            assert (await again.result())["output"] == {"x": "x" * size}
 
 
 class TestQueues:
