@@ -334,10 +334,10 @@ class Calls:
 
     # --- ends ---------------------------------------------------------------------------------------------------------
 
-    def cancel_before(self, place: Place, seen: int) -> None:
-        """Cancel a step; what its owner asked for when it had folded as much, or more, is another attempt."""
+    def cancel_before(self, place: Place, at: int) -> None:
+        """Cancel a step because of the fact at that offset; what that fact or a later one led to is another attempt."""
         running = self.running.get(place)
-        if running is not None and running.work.seen < seen:
+        if running is not None and running.work.since < at:
             self.cancel(place)
 
     def cancel(self, place: Place) -> None:

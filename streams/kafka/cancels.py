@@ -27,11 +27,11 @@ class Cancels:
     """
 
     def __init__(self, settings: Settings, cancel: Callable[[Place, int], None]) -> None:
-        """``cancel`` a step, if its work was written when its owner had folded less than so far."""
+        """``cancel`` a step, if a fact before this offset led to its work."""
         self._settings, self._cancel = settings, cancel
         self._consumer: Any = None
         self._cancelled: dict[Place, tuple[int, int]] = {}
-        """Step -> (partition of its log, how far its owner had folded when it was cancelled)."""
+        """Step -> (partition of its log, offset of the fact that cancelled it)."""
 
     async def start(self) -> None:
         """Everything that was there has been read on return."""
@@ -47,10 +47,10 @@ class Cancels:
             await self._read()
 
     def covers(self, work: Work) -> bool:
-        """The step was cancelled after this work was asked for. (What is asked for later is another attempt.)"""
+        """A fact later than the one that led to this work cancelled the step. (What a later one led to is wanted.)"""
         step = work.step
-        partition, seen = self._cancelled.get((step.run_id, step.node_id, step.item), (-1, -1))
-        return partition == work.log_partition and seen > work.seen
+        partition, at = self._cancelled.get((step.run_id, step.node_id, step.item), (-1, -1))
+        return partition == work.log_partition and at > work.since
 
     async def run(self) -> None:
         """Read until cancelled."""
@@ -69,16 +69,13 @@ class Cancels:
         made = decode_record(record.value)
         if made["type"] != "cancel-step":
             return
-        place, partition, seen = (
-            (made["runId"], made["nodeId"], tuple(made["item"])),
-            made["logPartition"],
-            made["seen"],
-        )
-        if type(partition) is not int or type(seen) is not int:
-            raise TypeError(f"logPartition and seen are {partition!r:.50} and {seen!r:.50}")
-        self._cancel(place, seen)
+        place = (made["runId"], made["nodeId"], tuple(made["item"]))
+        partition, at = made["logPartition"], made["at"]
+        if type(partition) is not int or type(at) is not int:
+            raise TypeError(f"logPartition and at are {partition!r:.50} and {at!r:.50}")
+        self._cancel(place, at)
         self._cancelled.pop(place, None)
-        self._cancelled[place] = (partition, seen)
+        self._cancelled[place] = (partition, at)
         if len(self._cancelled) > MOST:
             del self._cancelled[next(iter(self._cancelled))]
 

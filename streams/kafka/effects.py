@@ -87,7 +87,7 @@ class Effects:
                 case c.CancelTimer():
                     owned.timers.cancel(tracked.run_id, command.timer)
                 case c.CancelStep():
-                    self._cancel(owned, tracked, command)
+                    self._cancel(owned, tracked, command, offset)
                 case c.Plan():
                     await self._plan(owned, tracked, command, offset, again)
                 case _:
@@ -221,14 +221,14 @@ class Effects:
         partition = zlib.crc32(key) % await self._writer.partitions(topic)
         self._writer.append(Record(topic, partition, key, encoded.record, headers))
 
-    def _cancel(self, owned: Owned, tracked: Tracked, command: c.CancelStep) -> None:
+    def _cancel(self, owned: Owned, tracked: Tracked, command: c.CancelStep, offset: int) -> None:
         made: dict[str, Json] = {
             "type": "cancel-step",
             "runId": command.run_id,
             "nodeId": command.node_id,
             "item": list(command.item),
             "logPartition": owned.ledger.partition,
-            "seen": owned.ledger.position,
+            "at": offset,
         }
         ident = f"{work_key(command.run_id, command.node_id, command.item).decode()}/cancel-step"
         headers = self._headers.make(ident, "cancel-step", command.run_id, stamp(self._now()), tracked.trace)

@@ -50,7 +50,8 @@ def make_certificates(folder: Path) -> None:
 def token(*, seconds: float = 3600, subject: str = USERNAME) -> str:
     """An unsigned JSON Web Token, good for ``seconds`` from now; refused by the broker if that is negative."""
     now = time.time()
-    parts = ({"alg": "none"}, {"sub": subject, "iat": min(now, now + seconds - 60), "exp": now + seconds})
+    issued = min(now, now + seconds - 60) - 1  # a broker refuses what is issued within its current millisecond
+    parts = ({"alg": "none"}, {"sub": subject, "iat": issued, "exp": now + seconds})
     coded = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
     return ".".join((*coded, ""))
 

@@ -69,7 +69,7 @@ class TestAStepThatIsHeldHere:
 async def test_a_cancel_leaves_alone_what_was_asked_for_after_it() -> None:
     calls, running = taken(0.0)
     calls.running[running.place] = running
-    calls.cancel_before(running.place, running.work.seen)
+    calls.cancel_before(running.place, running.work.since)
     assert running.place in calls.running
-    calls.cancel_before(running.place, running.work.seen + 1)
+    calls.cancel_before(running.place, running.work.since + 1)
     assert running.place not in calls.running

@@ -117,7 +117,7 @@ class TestTheRequestsPage:
         (key,) = [ast.literal_eval(option.value) for option in sent.keywords if option.arg == "key"]
 
         assert ast.literal_eval(sent.args[0]) == Topics().requests
-        assert read(asked, key).run_id == "order-42"
+        assert read(asked, key).run_id == "welcome-4"
         assert options <= set(inspect.signature(AIOKafkaProducer).parameters)
 
     def test_its_codes_are_those_there_are(self) -> None:
