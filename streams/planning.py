@@ -218,7 +218,7 @@ async def plan_run(
     chosen = {name: spec for name, spec in tools.items() if allowed is None or name in allowed}
     if allowed and tools and not chosen:
         named = ", ".join(map(repr, allowed))
-        message = f"the request may use {named} alone, and no worker offers that"
+        message = f"the request may use {named} alone, which is no tool here"
         problem = Problem("UNKNOWN_TOOL", "/tools", message, available=tuple(sorted(tools)))
         raise PlanningFailed("UNKNOWN_TOOL", f"{message}; there are {', '.join(sorted(tools)[:20])}", (problem,))
     asked = PlanRequest(

@@ -106,21 +106,24 @@ class Calls:
 
     # --- towards the tool -----------------------------------------------------------------------------------------
 
-    def fits(self, work: Work, tool: Tool) -> bool:
+    @staticmethod
+    def fits(running: Running, ready: Ready | CallError) -> bool:
         """The tool is the one the plan was checked with, or has changed so that it still takes these inputs."""
-        if work.schema_digest in ("", tool.spec.digest):
-            return True
-        return not isinstance(prepare(work.step, tool.spec, self._joins), CallError)
+        return running.work.schema_digest in ("", running.tool.spec.digest) or isinstance(ready, Ready)
 
     def joins_in_python(self, work: Work) -> bool:
         """Users' code takes part in making its inputs."""
         return bool(work.step.joins) and joins_in_python(work.step, self._joins)
 
+    def ready(self, work: Work, tool: Tool) -> Ready | CallError:
+        """What the tool is called with, or why it cannot be called."""
+        return prepare(work.step, tool.spec, self._joins)
+
     async def joined(self, work: Work, tool: Tool) -> Ready | CallError:
-        """What the tool is called with, worked out on a thread, within the step's timeout."""
+        """The same, worked out on a thread, within the step's timeout."""
         seconds = work.step.timeout_ms / 1000
         try:
-            return await asyncio.wait_for(on_a_thread(partial(prepare, work.step, tool.spec, self._joins)), seconds)
+            return await asyncio.wait_for(on_a_thread(partial(self.ready, work, tool)), seconds)
         except TimeoutError:
             message = f"the joins into {work.step.tool_id} did not end within its limit of {seconds:.6g} s"
             return CallError(code="JOIN_FAILED", message=message, retryable=False)
@@ -128,11 +131,9 @@ class Calls:
             log.exception("the joins into %s", work.step.tool_id)
             return CallError(code="INTERNAL", message=f"its inputs could not be made: {error!r}", retryable=False)
 
-    def prepare(self, running: Running, ready: Ready | CallError | None = None) -> bool:
-        """Work out what the tool is called with; False when it cannot be called, which is then its outcome."""
-        step = running.work.step
-        running.digest = inputs_digest(step.inputs)
-        ready = ready or prepare(step, running.tool.spec, self._joins)
+    def prepare(self, running: Running, ready: Ready | CallError) -> bool:
+        """Note what the tool is called with; False when it cannot be called, which is then its outcome."""
+        running.digest = inputs_digest(running.work.step.inputs)
         if isinstance(ready, CallError):
             running.result = ready
             self._record(running)

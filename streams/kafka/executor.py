@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, Final
 
@@ -79,7 +79,7 @@ class Executor:
         self._begun_before: set[int] = set()
         """Hashes of (step, attempt, delivery) that were taken here: the newest, and as many before them."""
         self._loading = 0
-        """Work records whose inputs are being fetched from beside them."""
+        """Work records whose inputs are being fetched from beside them, or made by users' joins."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._cancels = Cancels(settings, self.calls.cancel_before)
 
@@ -134,8 +134,7 @@ class Executor:
         try:
             made = decode_record(record.value)
             if made.get("large"):
-                self._loading += 1
-                self._spawn(self._take_large(feed, record, made, finished))
+                self._load_beside(self._take_large(feed, record, made, finished))
                 return
             work = self._work(made)
         except _UNREADABLE as error:
@@ -157,9 +156,6 @@ class Executor:
         except _UNREADABLE as error:
             await self._dead(record, error, finished)
             return
-        finally:
-            self._loading -= 1
-            self.calls.room.set()
         if feed.has(record):  # it took its time
             self._begin(feed, record, work, finished)
 
@@ -195,45 +191,42 @@ class Executor:
         finished()
 
     def _begin(self, feed: Feed, record: FetchedRecord, work: Work, finished: Callable[[], None]) -> None:
-        step = work.step
-        if self._cancels.covers(work):
-            finished()
+        tool = self._registry.get(work.step.tool_id)
+        if tool is None:
+            self._refuse(record, work, "is not loaded in", finished)
             return
-        trace = trace_in(record.headers) or trace_of(step.run_id)
-        tool = self._registry.get(step.tool_id)
-        if tool is None or not self.calls.fits(work, tool):
-            lacks = "is not loaded in" if tool is None else "does not take these inputs any more in"
-            queue = self._topics.queue_of(record.topic)
-            why = (
-                f"tool {step.tool_id} {lacks} a worker of queue {queue}: all workers of a queue need the same tools; "
-                "start it again with them, then resume (or give the tool a queue of its own)"
-            )
-            log.warning("step %s of run %s is refused: %s", step.node_id, step.run_id, why)
-            refusal = self.calls.refusal(work, why)
-            self._send(work.log_partition, refusal, trace, finished)
-            return
+        trace = trace_in(record.headers) or trace_of(work.step.run_id)
         running = Running(work, tool, trace, finished)
         running.again = partial(self._again, feed, record, running)
         if self.calls.joins_in_python(work):
-            self._loading += 1
-            self._spawn(self._join_first(feed, record, running))
+            self._load_beside(self._join_first(feed, record, running))
         else:
-            self._take_on(feed, record, running)
+            self._take_on(feed, record, running, self.calls.ready(work, tool))
 
     async def _join_first(self, feed: Feed, record: FetchedRecord, running: Running) -> None:
         """Users' joins run on a thread, as tools do: one that blocks keeps nobody else waiting."""
-        try:
-            ready = await self.calls.joined(running.work, running.tool)
-        finally:
-            self._loading -= 1
-            self.calls.room.set()
+        ready = await self.calls.joined(running.work, running.tool)
         if feed.has(record):  # it took its time
             self._take_on(feed, record, running, ready)
 
-    def _take_on(
-        self, feed: Feed, record: FetchedRecord, running: Running, ready: Ready | CallError | None = None
-    ) -> None:
+    def _refuse(self, record: FetchedRecord, work: Work, lacks: str, finished: Callable[[], None]) -> None:
+        step, queue = work.step, self._topics.queue_of(record.topic)
+        why = (
+            f"tool {step.tool_id} {lacks} a worker of queue {queue}: all workers of a queue need the same tools; "
+            "start it again with them, then resume (or give the tool a queue of its own)"
+        )
+        log.warning("step %s of run %s is refused: %s", step.node_id, step.run_id, why)
+        trace = trace_in(record.headers) or trace_of(step.run_id)
+        self._send(work.log_partition, self.calls.refusal(work, why), trace, finished)
+
+    def _take_on(self, feed: Feed, record: FetchedRecord, running: Running, ready: Ready | CallError) -> None:
         work, step, finished = running.work, running.work.step, running.finished
+        if not self.calls.fits(running, ready):
+            self._refuse(record, work, "does not take these inputs any more in", finished)
+            return
+        if self._cancels.covers(work):
+            finished()
+            return
         present = self.calls.running.get(running.place)
         if present is not None:
             anew = step.delivery > present.work.step.delivery and not present.called  # the log says that it was lost
@@ -318,10 +311,21 @@ class Executor:
             self.calls.renewed(running, asked)
         return offsets
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _load_beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """What a step needs is made ready beside the loop; it counts as one under way."""
+
+        def loaded(_: object) -> None:
+            self._loading -= 1
+            self.calls.room.set()
+
+        self._loading += 1
+        self._spawn(work).add_done_callback(loaded)
 
     # --- giving up ----------------------------------------------------------------------------------------------------
 

@@ -47,6 +47,7 @@ log = logging.getLogger(__name__)
 _UNREADABLE: Final = (NotJson, LookupError, TypeError, ValueError, AttributeError)
 """What reading a record that is no work may raise."""
 LOOK_S: Final = 0.1
+"""How often it is looked whether a run is still being planned here."""
 AGAIN_S: Final = 0.5
 """Between two tries while no broker answers."""
 _ANSWERS: Final = frozenset({b"plan-published", b"planning-failed", b"flow-complete", b"cancel-requested"})
@@ -141,11 +142,11 @@ class PlannerWorker:
             await asyncio.sleep(LOOK_S)
         if not self._feed.has(record):  # the answer was acknowledged meanwhile, or others have the partition
             return
-        if not sure and await self._is_answered(run_id, partition, made["since"]):
-            self._feed.finished(record)
-            return
         self._planning.add(run_id)
         try:
+            if not sure and await self._is_answered(run_id, partition, made["since"]):
+                self._feed.finished(record)
+                return
             await self._answer(record, Plan(run_id, request), partition, lost)
         finally:
             self._planning.discard(run_id)

@@ -237,9 +237,9 @@ def topic_problems(
         if spec.name == events and partitions is not None and state.partitions != partitions:
             problems.append(_other_count(state, partitions))
         elif spec.copartitioned and state.partitions != count:
-            problems.append(_not_copartitioned(state, events, count))
+            problems.append(_not_copartitioned(state, events, count, flags))
         elif not spec.copartitioned and spec.partitions == 1 and state.partitions != 1:
-            problems.append(_not_one(state))
+            problems.append(_not_one(state, flags))
         problems += _settings(spec, state)
         problems += _weaknesses(spec, state, brokers)
     return sorted(problems, key=is_warning)
@@ -271,20 +271,20 @@ def _other_count(state: TopicState, expected: int) -> Problem:
     return _problem(WRONG, state.name, message, hint, expected, state.partitions)
 
 
-def _not_copartitioned(state: TopicState, events: str, expected: int | None) -> Problem:
+def _not_copartitioned(state: TopicState, events: str, expected: int | None, flags: str) -> Problem:
     message = (
         f"{state.name} has {state.partitions} partitions, {events} has {expected}. A worker refuses to start: what "
         f"belongs to a run must lie in the same partition of both, and the count of {events} is fixed for life"
     )
-    hint = f"if nothing in {state.name} is needed any more delete it and run dynamicflow topics create"
+    hint = f"if nothing in {state.name} is needed any more delete it and run dynamicflow topics create{flags}"
     return _problem(
         WRONG, state.name, message, f"{hint}, or begin anew under another --prefix", expected, state.partitions
     )
 
 
-def _not_one(state: TopicState) -> Problem:
+def _not_one(state: TopicState, flags: str) -> Problem:
     message = f"{state.name} has {state.partitions} partitions, expected 1: everybody reads all of it in one order"
-    hint = "delete it and run dynamicflow topics create; workers fill it again"
+    hint = f"delete it and run dynamicflow topics create{flags}; workers fill it again"
     return _problem(WRONG, state.name, message, hint, 1, state.partitions)
 
 

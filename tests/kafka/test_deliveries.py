@@ -17,6 +17,7 @@ from dynamicflow.streams.core.events import Event, envelope
 from dynamicflow.streams.kafka import planner_worker
 from dynamicflow.streams.kafka.cancels import Cancels
 from dynamicflow.streams.planning import plan_run
+from dynamicflow.tools.spec import ToolSpec
 from dynamicflow.values import encode, stamp
 from tests.engine.engine_kit import call, double, plan
 from tests.kafka.broker import SharedBroker
@@ -29,7 +30,7 @@ async def site(broker: SharedBroker, prefix: str) -> AsyncIterator[Site]:
         yield own
 
 
-async def offered(site: Site, spec: Any) -> None:
+async def offered(site: Site, spec: ToolSpec) -> None:
     """A worker that has the tool was there, and is gone."""
     await site.make_topics()
     await site.send(site.topics.catalog, encode(spec.to_json()), key=f"tool/{spec.id}", partition=0)
