@@ -47,6 +47,9 @@ FRAME_LOG: Final = logging.getLogger("faust.app")
 
 RESTART_S: Final = 1.0
 """Before a role that failed is started again."""
+HALF_WAY_S: Final = 5.0
+"""How long a worker that leaves waits for a role that is being started or ended: a start that is cut off leaves open
+connections behind in aiokafka."""
 PART: Final[ContextVar[str]] = ContextVar("part", default="worker")
 """Which role a task belongs to: log lines show it."""
 
@@ -129,6 +132,7 @@ class Role(Service):
         self.app, self.name, self._parts, self._hand_on = app, name, parts, hand_on
         self._role: Any = None
         self._running: asyncio.Task[None] | None = None
+        self._half_way: asyncio.Task[None] | None = None
 
     async def on_start(self) -> None:
         await self._begin()
@@ -179,7 +183,7 @@ class Role(Service):
 
     async def _beating(self, work: Coroutine[Any, Any, None]) -> None:
         """Do what may wait for brokers as long as it takes: it is not stuck."""
-        doing = asyncio.ensure_future(work)
+        doing = self._half_way = asyncio.ensure_future(work)
         try:
             while not doing.done():
                 await asyncio.wait({doing}, timeout=1.0)
@@ -190,6 +194,10 @@ class Role(Service):
             await asyncio.gather(doing, return_exceptions=True)
 
     async def on_stop(self) -> None:
+        if self._half_way is not None:
+            await asyncio.wait({self._half_way}, timeout=HALF_WAY_S)
+            self._half_way.cancel()
+            await asyncio.gather(self._half_way, return_exceptions=True)
         role, running = self._role, self._running
         if role is None:
             return

@@ -45,6 +45,21 @@ class TestARoleThatFails:
 
         assert app.parts.watch.not_ready() == "the worker is leaving"
 
+    async def test_is_waited_for_where_the_worker_leaves_while_it_is_started(
+        self, broker: SharedBroker, prefix: str
+    ) -> None:
+        async with Site(broker.bootstrap, prefix).worker(tools=[double]) as app:
+            service = app.roles._services[0]
+            first = service._role
+            service._running.cancel()
+            while (ending := service._half_way) is None:
+                await asyncio.sleep(0)
+            while service._half_way is ending:
+                await asyncio.sleep(0)
+            assert not service._half_way.done()
+
+        assert service._role is not first and service._running.done()
+
 
 async def reason(app: Any, wanted: str) -> bool:
     return wanted in str(app.parts.watch.not_ready())
