@@ -58,8 +58,9 @@ class Running:
     """When its claim, or the newest renewal that is in the log, was made, on this process's monotonic clock."""
     asked: float = 0.0
     """When the newest one was made."""
-    again: Callable[[], None] | None = None
-    """It came too late to be called: see whether it is still to be done."""
+    again: Callable[[Running], None] | None = None
+    """It came too late to be called: see whether it is still to be done. Given the step, and not bound to it: a cycle
+    for each step would be left to the garbage collector, a quarter of an executor's time."""
     too_late: bool = False
     begun: bool = False
     """The function is called, or has been."""
@@ -261,7 +262,7 @@ class Calls:
                 self._record(running)
             elif running.claim is None and running.again is not None:
                 running.too_late = running.called = False
-                running.again()
+                running.again(running)
             else:  # its lease is over: who declares it lost has it done by others
                 del self.running[running.place]
         self.room.set()

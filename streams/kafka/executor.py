@@ -197,7 +197,7 @@ class Executor:
             return
         trace = trace_in(record.headers) or trace_of(work.step.run_id)
         running = Running(work, tool, trace, finished)
-        running.again = partial(self._again, feed, record, running)
+        running.again = partial(self._again, feed, record)
         if self.calls.joins_in_python(work):
             self._load_beside(self._join_first(feed, record, running))
         else:
