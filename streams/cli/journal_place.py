@@ -13,7 +13,7 @@ from ..embedded.inbox import await_reply, post
 from ..embedded.journal import RunRow
 from ..embedded.reader import SqliteReader
 from .following import Watch
-from .places import Act
+from .places import Act, Waits
 
 REPLY_S: Final = 10.0
 """How long the owner may take to answer."""
@@ -39,7 +39,7 @@ class JournalPlace:
         with SqliteReader.open(self._path) as reader:
             return reader.runs(statuses=statuses or None, limit=limit)
 
-    def watch(self, run_id: str, *, max_wait: float | None = None) -> Watch:
+    def watch(self, run_id: str, *, max_wait: float | None = None, waits: Waits | None = None) -> Watch:
         return Watch(self._path, run_id, max_wait=max_wait)
 
     def settled(self, run_id: str, act: Act, command: dict[str, Json]) -> dict[str, Json]:

@@ -10,9 +10,6 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Itera
 from contextlib import aclosing, suppress
 from typing import Any, TypeAlias, TypeVar
 
-from aiokafka.admin import AIOKafkaAdminClient
-from aiokafka.errors import KafkaError
-
 from ...values import NotJson
 from ..core.events import FlowComplete
 from ..kafka.connection import Connection
@@ -22,6 +19,7 @@ from ..kafka.records import decode_record, event_of, header, snapshot_place
 from ..kafka.settings import Settings
 from ..kafka.tail import Tail
 from ..kafka.topics import Topics
+from ..kafka.unadmitted import committed
 from ..kafka.values import ValueStore
 
 T = TypeVar("T")
@@ -30,15 +28,8 @@ Do: TypeAlias = Callable[[Coroutine[Any, Any, T]], T]
 
 async def low_water(connection: Connection, topics: Topics) -> dict[int, int]:
     """Partition -> the low-water mark that its scheduler committed; nothing where there is none, or we may not know."""
-    client = AIOKafkaAdminClient(**connection.client_options())
-    try:
-        await client.start()
-        found = await client.list_consumer_group_offsets(Settings(connection, topics).group("scheduler"))
-    except (KafkaError, AttributeError):  # not allowed; the latter: aiokafka 0.14 stumbles over a partition's error
-        return {}
-    finally:
-        await client.close()
-    return {at.partition: told.offset for at, told in found.items() if at.topic == topics.events and told.offset >= 0}
+    found = await committed(connection, Settings(connection, topics).group("scheduler")) or {}
+    return {place.partition: offset for place, offset in found.items() if place.topic == topics.events}
 
 
 class RunStretch:

@@ -21,6 +21,9 @@ from .following import Follower
 Act: TypeAlias = Callable[[Any], Awaitable[None]]
 """Asks something of the handle of a run, whichever engine's it is."""
 
+Waits: TypeAlias = Callable[[str], None]
+"""Told once what is waited for, when a run that was asked for is not there yet."""
+
 
 @dataclass(frozen=True, slots=True)
 class Where:
@@ -98,8 +101,11 @@ class Place(Protocol):
     def runs(self, statuses: Sequence[str], limit: int) -> list[RunRow]:
         """Those of these statuses (none: of all), newest first."""
 
-    def watch(self, run_id: str, *, max_wait: float | None = None) -> Watching:
-        """The beginning of the run's log. Raises RunNotFound."""
+    def watch(self, run_id: str, *, max_wait: float | None = None, waits: Waits | None = None) -> Watching:
+        """The beginning of the run's log. Raises RunNotFound.
+
+        With ``waits`` a run whose request is on its way is waited for.
+        """
 
     def settled(self, run_id: str, act: Act, command: dict[str, Json]) -> dict[str, Json]:
         """Have done what ``act`` asks of the run's handle, and ``command`` of its owner; how it stands then.

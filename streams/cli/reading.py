@@ -102,7 +102,7 @@ def show_command(place: Place, run_id: str, *, json_out: bool) -> int:
 
 def events_command(place: Place, run_id: str, *, follow: bool, after: int, raw: bool, json_out: bool) -> int:
     """One event a line."""
-    with place, place.watch(run_id) as watch:
+    with place, place.watch(run_id, waits=_waits if follow else None) as watch:
         while True:
             for seen in watch.follower.more():
                 if seen.number >= after and not (raw and seen.derived):
@@ -112,6 +112,10 @@ def events_command(place: Place, run_id: str, *, follow: bool, after: int, raw: 
             if not follow or watch.follower.completed:
                 return 0
             watch.wait(_WAIT_S)
+
+
+def _waits(message: str) -> None:
+    err().print(message, markup=False)
 
 
 def _event(seen: Seen, json_out: bool) -> None:
@@ -131,7 +135,7 @@ def _event(seen: Seen, json_out: bool) -> None:
 
 def watch_command(place: Place, run_id: str, *, json_out: bool) -> int:
     """Follow until there is nothing to wait for; then as ``show``."""
-    with place, place.watch(run_id) as watch:
+    with place, place.watch(run_id, waits=_waits) as watch:
         record = watched(watch, None if json_out else view_for_people())
     if json_out:
         document(record)

@@ -46,19 +46,22 @@ class TestARoleThatFails:
         assert app.parts.watch.not_ready() == "the worker is leaving"
 
     async def test_is_waited_for_where_the_worker_leaves_while_it_is_started(
-        self, broker: SharedBroker, prefix: str
+        self, broker: SharedBroker, prefix: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         async with Site(broker.bootstrap, prefix).worker(tools=[double]) as app:
-            service = app.roles._services[0]
-            first = service._role
+            service, make, made = app.roles._services[-1], app.parts.make, asyncio.Event()
+
+            def noted(name: str) -> Any:
+                made.set()
+                return make(name)
+
+            monkeypatch.setattr(app.parts, "make", noted)
             service._running.cancel()
-            while (ending := service._half_way) is None:
-                await asyncio.sleep(0)
-            while service._half_way is ending:
-                await asyncio.sleep(0)
+            await asyncio.wait_for(made.wait(), 20)
             assert not service._half_way.done()
 
-        assert service._role is not first and service._running.done()
+        assert service._half_way.exception() is None
+        assert service._running.done()
 
 
 async def reason(app: Any, wanted: str) -> bool:
