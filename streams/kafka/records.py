@@ -94,12 +94,12 @@ class HeaderMaker:
         name = ident.encode()
         span = hashlib.blake2b(name, digest_size=8).hexdigest()
         return [
+            ("ce_type", kind.encode()),  # first what is looked up in every record that is read
+            ("traceparent", f"00-{trace}-{span}-01".encode()),
             *self._common,
             ("ce_id", name),
-            ("ce_type", kind.encode()),
             ("ce_subject", run_id.encode()),
             ("ce_time", time.encode()),
-            ("traceparent", f"00-{trace}-{span}-01".encode()),
         ]
 
     def of(self, event: Event, trace: str) -> list[tuple[str, bytes]]:
