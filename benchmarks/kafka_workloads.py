@@ -62,8 +62,8 @@ class Round(NamedTuple):
 
 LOADS = {
     "chain": Load("chain", chain_plan(), {"n": 0}, 200, STEPS, 50, times=9),
-    "chain-500": Load("chain-500", chain_plan(), {"n": 0}, 2000, STEPS, 500, times=3),
-    "one": Load("one", chain_plan(), {"n": 0}, 50, STEPS, 1, times=3),
+    "chain-500": Load("chain-500", chain_plan(), {"n": 0}, 2000, STEPS, 500, times=5),
+    "one": Load("one", chain_plan(), {"n": 0}, 50, STEPS, 1, times=9),
     "fan": Load("fan", fan_plan(), {"n": 0}, 20, FAN + 2, 10, FAN, times=3),
     "wide-10000": Load("wide-10000", wide_plan(10_000), {"items": list(range(10_000))}, 1, 10_000, 1, FAN),
     "wide-100000": Load("wide-100000", wide_plan(100_000), {"items": list(range(100_000))}, 1, 100_000, 1, FAN),
