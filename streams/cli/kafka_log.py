@@ -10,6 +10,9 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Itera
 from contextlib import aclosing, suppress
 from typing import Any, TypeAlias, TypeVar
 
+from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
+
 from ...values import NotJson
 from ..core.events import FlowComplete
 from ..kafka.connection import Connection
@@ -19,7 +22,6 @@ from ..kafka.records import decode_record, event_of, header, snapshot_place
 from ..kafka.settings import Settings
 from ..kafka.tail import Tail
 from ..kafka.topics import Topics
-from ..kafka.unadmitted import committed
 from ..kafka.values import ValueStore
 
 T = TypeVar("T")
@@ -28,8 +30,15 @@ Do: TypeAlias = Callable[[Coroutine[Any, Any, T]], T]
 
 async def low_water(connection: Connection, topics: Topics) -> dict[int, int]:
     """Partition -> the low-water mark that its scheduler committed; nothing where there is none, or we may not know."""
-    found = await committed(connection, Settings(connection, topics).group("scheduler")) or {}
-    return {place.partition: offset for place, offset in found.items() if place.topic == topics.events}
+    client = AIOKafkaAdminClient(**connection.client_options())
+    try:
+        await client.start()
+        found = await client.list_consumer_group_offsets(Settings(connection, topics).group("scheduler"))
+    except (KafkaError, AttributeError):  # not allowed; the latter: aiokafka 0.14 stumbles over a partition's error
+        return {}
+    finally:
+        await client.close()
+    return {at.partition: told.offset for at, told in found.items() if at.topic == topics.events and told.offset >= 0}
 
 
 class RunStretch:
@@ -48,10 +57,13 @@ class RunStretch:
         """Every record before has been looked at."""
         self._given = 0
         """Position of the newest record of the run among them."""
+        self._searched_to = 0
+        """There is no request of the run before, as :meth:`find` has seen."""
 
     async def find(self, connection: Connection) -> bool:
         """False when the log holds no such run."""
         _, end = await self._reader.bounds(self._topics.events, self._partition)
+        self._searched_to = end
         tail = Tail(connection, self._topics.events)  # never started: it only says where the log ends now
         tail.starts[self._partition] = tail.positions[self._partition] = end
         finder = Finder(self._reader, tail, self._topics)
@@ -68,8 +80,18 @@ class RunStretch:
         """Its first offset if it lives: a scheduler would find it at its snapshot, or after its low-water mark."""
         found = await self._in_snapshots()
         start = None if found is not None else (await low_water(connection, self._topics)).get(self._partition)
-        if start is None:
-            return found
+        return found if start is None else await self._request_in(start, end)
+
+    async def came(self) -> bool:
+        """The run was requested since :meth:`find` looked for it, or since this was asked."""
+        _, end = await self._reader.bounds(self._topics.events, self._partition)
+        first = await self._request_in(self._searched_to, end)
+        self._searched_to = end
+        if first is not None:
+            self._first = self._read_to = first
+        return first is not None
+
+    async def _request_in(self, start: int, end: int) -> int | None:
         async with aclosing(self._read(self._topics.events, start, end)) as records:
             async for record in records:
                 if record.key == self._key and header(record.headers, "ce_type") == b"flow-requested":

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from aiokafka import errors as kafka_errors
 
-from ...errors import BrokerError, RunNotFound
+from ...errors import BrokerError
 from ...values import Json
 from ..clock import SystemClock
 from ..core.result import needs_someone
@@ -22,9 +22,9 @@ from ..kafka.failures import AUTH, UNREACHABLE, told
 from ..kafka.reader import Reader
 from ..kafka.records import partition_of
 from ..kafka.topics import Topics
-from ..kafka.unadmitted import Unadmitted
 from ..kafka.values import ValueStore
 from ..kafka.writer import Writer
+from .admission import Awaited
 from .following import Follower, standing
 from .kafka_log import KafkaLog, RunStretch
 from .kafka_table import rows_of
@@ -38,8 +38,6 @@ T = TypeVar("T")
 
 LOOK_S: Final = 0.05
 """How often it is looked whether something was appended."""
-ADMITTED_S: Final = 0.25
-"""How often it is looked whether a request has been admitted."""
 
 
 class KafkaPlace:
@@ -101,35 +99,9 @@ class KafkaPlace:
         partition = await self._partition(run_id)
         stretch = RunStretch(self.topics, self._reader, self._values, run_id, partition, first or 0)
         if first is None and not await stretch.find(self.connection):
-            await self._admitted(stretch, run_id, waits)
+            awaited = Awaited(self.connection, self.topics, title=self.title, flags=self.flags)
+            await awaited.admitted(stretch, run_id, waits)
         return KafkaWatch(self, stretch, KafkaLog(stretch, self._values, self.do), run_id, max_wait)
-
-    async def _admitted(self, stretch: RunStretch, run_id: str, waits: Waits | None) -> None:
-        """Return once the run is in the log, if its request is under way. Raises RunNotFound, which tells what is."""
-        unadmitted, none = Unadmitted(self.connection, self.topics), f"no run {run_id!r} in {self.title}"
-        try:
-            while True:
-                at = await unadmitted.waiting(run_id)
-                if await stretch.find(self.connection):
-                    return
-                if at is None:
-                    break
-                place = f"its request is at {at.offset} in {at.topic}-{at.partition}"
-                if waits is None:
-                    message = (
-                        f"{none} yet: {place}, and no worker has admitted it; wait with `dynamicflow watch {run_id}"
-                    )
-                    raise RunNotFound("RUN_NOT_FOUND", f"{message}{self.flags}`")
-                waits(f"{place}; waiting for a worker that admits it (`dynamicflow worker{self.flags}` starts one)")
-                waits = _say_nothing
-                await asyncio.sleep(ADMITTED_S)
-            if (letter := await unadmitted.refused(run_id)) is not None:
-                message = f"{none}: its request was refused: {letter.code}: {letter.message}; it is put aside at"
-                where = f"{letter.offset} in {self.topics.dead_letter}-{letter.partition}"
-                raise RunNotFound("RUN_NOT_FOUND", f"{message} {where}")
-        finally:
-            await unadmitted.close()
-        raise RunNotFound("RUN_NOT_FOUND", f"{none}; `dynamicflow runs{self.flags}` lists those there are")
 
     # --- asking -------------------------------------------------------------------------------------------------------
 
@@ -192,10 +164,6 @@ class KafkaWatch:
 
     def standing(self) -> dict[str, Json]:
         return standing(self.follower, parked=self.follower.state.parked or self.follower.parked)
-
-
-def _say_nothing(message: str) -> None:
-    """It has been said."""
 
 
 class _NoWriter(Writer):

@@ -115,7 +115,7 @@ def events_command(place: Place, run_id: str, *, follow: bool, after: int, raw: 
 
 
 def _waits(message: str) -> None:
-    err().print(message, markup=False)
+    err().print(message, markup=False, soft_wrap=True)  # it holds a command to be copied
 
 
 def _event(seen: Seen, json_out: bool) -> None:

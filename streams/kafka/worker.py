@@ -169,11 +169,13 @@ class Role(Service):
         role, self._role, self._running = self._role, None, None
         self._parts.roles.pop(self.name, None)
         await self._beating(self._end(role))
-        while not self.should_stop:
+        while True:
             self._parts.watch.trouble(self.name, _sentence(error))
             fault = None if isinstance(error, KafkaError | DynamicFlowError) else error
             log.error("the %s failed and is started again: %s", self.name, _sentence(error), exc_info=fault)
             await self.sleep(RESTART_S)
+            if self.should_stop:
+                return  # nobody would end what is started now
             try:
                 await self._beating(self._begin())
             except Exception as again:

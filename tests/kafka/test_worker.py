@@ -63,6 +63,18 @@ class TestARoleThatFails:
         assert service._half_way.exception() is None
         assert service._running.done()
 
+    async def test_is_not_started_again_while_the_worker_leaves(
+        self, broker: SharedBroker, prefix: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("dynamicflow.streams.kafka.worker.RESTART_S", 30)
+        async with Site(broker.bootstrap, prefix).worker(tools=[double]) as app:
+            made: list[str] = []
+            monkeypatch.setattr(app.parts, "make", made.append)
+            app.roles._services[-1]._running.cancel()
+            await until(lambda: reason(app, "it ended by itself"), "it waits a moment")
+
+        assert made == []
+
 
 async def reason(app: Any, wanted: str) -> bool:
     return wanted in str(app.parts.watch.not_ready())

@@ -108,7 +108,8 @@ class Site:
 
     def append(self, key: str, value: str, *headers: str, topic: str | None = None) -> None:
         """Put a record into a run's log, or another topic, as somebody could who may write there."""
-        command = ["kcat", "-b", self.bootstrap, "-q", "-P", "-t", topic or self.topics.events, "-k", key]
+        command = ["kcat", "-b", self.bootstrap, "-q", "-P", "-t", topic or self.topics.events]
+        command += ["-k", key] if key else []
         command += ["-X", "partitioner=murmur2_random", *(part for one in headers for part in ("-H", one))]
         subprocess.run(command, input=value.encode(), check=True, timeout=WAIT_S)
 
