@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeAlias
 
@@ -24,6 +25,10 @@ SUSPECT_FROM: Final = 3
 """Delivery of an attempt from which a step is run with no other suspect beside it."""
 LOOK_S: Final = 0.1
 """How often it is looked whether the suspect under way has ended."""
+SLOW_S: Final = 0.5
+"""A pass that takes longer met a log that was away: whoever called a step before may live, its outcome on its way."""
+GRACE_S: Final = 1.0
+"""How long such outcomes are waited for: twice what a writer pauses between two tries, and as much again."""
 
 PutStarts: TypeAlias = "Callable[[list[Running]], Awaitable[list[int]]]"
 
@@ -85,6 +90,7 @@ class Gate:
 
     async def _serve(self, batch: list[tuple[Running, bool]]) -> None:
         batch = [(running, check) for running, check in batch if self._calls.running.get(running.place) is running]
+        began = time.monotonic()
         views: dict[int, tuple[LogView, int]] = {}
         """Log partition -> (what was read, up to where)."""
         for partition in {running.work.log_partition for running, _ in batch}:
@@ -114,9 +120,14 @@ class Gate:
                 end = max(ends) + 1
                 if min(ends) < 0:  # the brokers had it already, and do not say where
                     end = (await self._reader.bounds(self._topic, partition))[1]
-                await self._feed(view, partition, start, end)
-        for running, offset in zip(going, offsets, strict=True):
-            self._decide(views[running.work.log_partition][0], running, offset)
+                start = await self._feed(view, partition, start, end)
+                views[partition] = (view, start)
+        if time.monotonic() - began > SLOW_S and any(check for _, check in batch):
+            await asyncio.sleep(GRACE_S)
+            for partition, (view, start) in views.items():
+                await self._feed(view, partition, start, (await self._reader.bounds(self._topic, partition))[1])
+        for running in going:
+            self._decide(views[running.work.log_partition][0], running)
 
     async def _feed(self, view: LogView, partition: int, start: int, end: int) -> int:
         async for records in self._reader.read(self._topic, partition, start, end):
@@ -133,11 +144,11 @@ class Gate:
             return True
         return False
 
-    def _decide(self, view: LogView, running: Running, offset: int) -> None:
+    def _decide(self, view: LogView, running: Running) -> None:
         if self._calls.running.get(running.place) is not running:
             return
         wanted = _wanted(running)
-        if view.settled(wanted, offset if offset >= 0 else None) or view.holder(wanted) != running.claim:
+        if view.settled(wanted) or view.holder(wanted) != running.claim:
             self._drop(running)
         elif not self._calls.lease_holds(running):
             self.submit(running, check=False)  # the brokers took their time: the same claim, renewed, once more

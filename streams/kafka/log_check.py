@@ -95,16 +95,18 @@ class LogView:
         elif isinstance(event, e.ToolOutput) or (isinstance(event, e.StepResolved) and event.resolution != "retry"):
             step.settled.append((offset, None))
 
-    def settled(self, wanted: Wanted, before: int | None = None) -> bool:
-        """The step, this delivery of it, or its run has ended (before an offset)."""
-        last = before if before is not None else 1 << 62
-        if any(wanted.since <= offset < last for offset in self._ended.get(wanted.place[0], ())):
+    def settled(self, wanted: Wanted) -> bool:
+        """The step, this delivery of it, or its run has ended.
+
+        After a claim as well as before it: whoever called the step without one may have been slow to say so.
+        """
+        if any(offset >= wanted.since for offset in self._ended.get(wanted.place[0], ())):
             return True
         step = self._steps[wanted.place]
         return any(
-            wanted.since <= offset < last and attempt in (None, wanted.attempt) for offset, attempt in step.settled
+            offset >= wanted.since and attempt in (None, wanted.attempt) for offset, attempt in step.settled
         ) or any(
-            wanted.since <= offset < last and attempt == wanted.attempt and delivery >= wanted.delivery
+            offset >= wanted.since and attempt == wanted.attempt and delivery >= wanted.delivery
             for offset, attempt, delivery in step.over
         )
 

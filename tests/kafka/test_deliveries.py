@@ -16,6 +16,7 @@ from dynamicflow.streams.core.codec import encode_event
 from dynamicflow.streams.core.events import Event, envelope
 from dynamicflow.streams.kafka import planner_worker
 from dynamicflow.streams.kafka.cancels import Cancels
+from dynamicflow.streams.kafka.executor import Executor
 from dynamicflow.streams.planning import plan_run
 from dynamicflow.tools.spec import ToolSpec
 from dynamicflow.values import encode, stamp
@@ -88,6 +89,38 @@ async def test_two_attempts_met_together(site: Site) -> None:
             assert not executor.calls.running
 
     assert result["status"] == "completed"
+
+
+async def test_an_outcome_that_comes_after_the_log_was_away_is_waited_for(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who called the step lives; while the log had no leader the group gave its work to another executor."""
+    put, called = Executor._put_starts, threading.Event()
+
+    @tool(side_effect="idempotent")
+    async def work(n: int) -> dict[str, int]:
+        """Says that it was called."""
+        called.set()
+        return {"n": 0}
+
+    async def late(self: Executor, starts: list[Any]) -> list[int]:
+        offsets = await put(self, starts)
+        output = {"output": {"n": 7}, "started_at": stamp(time.time() * 1000), "execution_time": 0.0}
+        await appended(site, e.ToolOutput.model_validate(about("tool-output") | output))
+        await asyncio.sleep(0.6)
+        return offsets
+
+    monkeypatch.setattr(Executor, "_put_starts", late)
+    await offered(site, work.spec)
+    async with site.worker(roles=("intake", "scheduler")):
+        await site.request({"plan": plan(call("a", "work", {"n": 1}))}, key="r")
+        await lies_there(site, 1)
+        async with site.worker(roles=("executor",), tools=[work]) as app:
+            result = await site.result("r")
+            await until(lambda: nothing_pending(app.parts.roles["executor"]), "its record needs nothing more")
+
+    assert result["output"] == {"n": 7}
+    assert not called.is_set()
 
 
 async def test_a_step_that_was_cancelled_before_anybody_took_it_is_not_called(site: Site) -> None:

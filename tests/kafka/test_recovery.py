@@ -200,4 +200,3 @@ class TestAnIdThatIsUsedAgain:
         assert not view.settled(step)
         view.feed([_Logged(end, 20)])
         assert view.settled(step)
-        assert not view.settled(step, before=20)
