@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output and nothing else.")]
-RunId = Annotated[str, typer.Argument(metavar="RUN", help="A run id; `dynamicflow runs` lists them.")]
+
+
+def _in_utf8(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise typer.BadParameter(f"{text[:60]!a} is not UTF-8; check the encoding it comes in") from error
+    return text
+
+
+RunId = Annotated[
+    str, typer.Argument(metavar="RUN", help="A run id; `dynamicflow runs` lists them.", callback=_in_utf8)
+]
 Db = Annotated[
     str | None,
     typer.Option("--db", metavar="FILE", help="The journal of the runs [DYNAMICFLOW_DB; runs.db]."),

@@ -89,6 +89,12 @@ class TestWhatGoesWrong:
 
         assert (told.code, told.document["error"]["code"], told.err) == (2, "RUN_NOT_FOUND", "")
 
+    def test_a_run_id_that_is_not_utf8(self, shell: Shell) -> None:
+        told = shell("watch", "a\udcffb", "--json")
+
+        assert (told.code, told.document["error"]["code"]) == (2, "USAGE")
+        assert "'a\\udcffb' is not UTF-8" in told.document["error"]["message"]
+
     @pytest.mark.parametrize("command", [*COMMANDS, *MORE], ids=" ".join)
     def test_no_broker(self, shell: Shell, command: tuple[str, ...]) -> None:
         told = shell(*command, "--bootstrap", "127.0.0.1:1")

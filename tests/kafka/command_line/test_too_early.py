@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +38,12 @@ def unmanned(
     return published(broker.bootstrap, tmp_path, capsysbinary, monkeypatch)
 
 
+def first_word(process: subprocess.Popen[str]) -> str:
+    """What it says on standard error, once it does."""
+    assert process.stderr is not None
+    return process.stderr.readline()
+
+
 @contextmanager
 def worker(site: Site) -> Iterator[None]:
     arguments = ("--tools", "tools.py", "--metrics-port", "0", *site.flags)
@@ -50,15 +56,15 @@ class TestARunThatNoWorkerHasAdmitted:
         site = unmanned.site
         watching = unmanned.process("watch", "early", "--json")
         following = unmanned.process("events", "early", "--raw", "--json", "--follow")
-        time.sleep(2)  # both have looked in vain by now; were they slower, there would be less to see
+        told, follows = first_word(watching), first_word(following)
         with worker(site):
-            result, told = watching.communicate(timeout=60)
+            result, more = watching.communicate(timeout=60)
             events, _ = following.communicate(timeout=60)
 
         assert json.loads(result)["output"] == {"doubled": 6}
         assert f"its request is at 0 in {site.topics.requests}-" in told
         assert f"`dynamicflow worker --tools FILE.py --bootstrap {site.bootstrap} --prefix {site.prefix}`" in told
-        assert len(told.splitlines()) == 1
+        assert (told, more) == (follows, "")
         assert json.loads(events.splitlines()[-1])["type"] == "flow-complete"
 
     def test_is_waited_for_on_a_cluster_that_no_group_was_on_and_whose_broker_goes_away(
@@ -67,8 +73,7 @@ class TestARunThatNoWorkerHasAdmitted:
         with Broker() as own:
             shell = published(own.bootstrap, tmp_path, capsysbinary, monkeypatch)
             watching = shell.process("watch", "early", "--json")
-            assert watching.stderr is not None
-            assert "its request is at 0" in watching.stderr.readline()
+            assert "its request is at 0" in first_word(watching)
             own.restart(down_s=3, kill=True)
             with worker(shell.site):
                 result, _ = watching.communicate(timeout=60)
@@ -79,8 +84,7 @@ class TestARunThatNoWorkerHasAdmitted:
         site = unmanned.site
         site.append("bad", '{"promt": "x"}', topic=site.topics.requests)
         watching = unmanned.process("watch", "bad", "--json")
-        assert watching.stderr is not None
-        assert "its request is at" in watching.stderr.readline()
+        assert "its request is at" in first_word(watching)
         with worker(site):
             result, _ = watching.communicate(timeout=60)
 
