@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Final, TypeVar
+from typing import Final
 
 from aiokafka.errors import KafkaError
 
@@ -16,8 +16,6 @@ from ..kafka.topics import Topics
 from ..kafka.unadmitted import Unadmitted
 from .kafka_log import RunStretch
 from .places import Waits
-
-T = TypeVar("T")
 
 LOOK_S: Final = 0.2
 """How often it is looked whether the run has come."""

@@ -40,6 +40,7 @@ class JournalPlace:
             return reader.runs(statuses=statuses or None, limit=limit)
 
     def watch(self, run_id: str, *, max_wait: float | None = None, waits: Waits | None = None) -> Watch:
+        """A run is in its journal when its start returns: there is nothing to wait for."""
         return Watch(self._path, run_id, max_wait=max_wait)
 
     def settled(self, run_id: str, act: Act, command: dict[str, Json]) -> dict[str, Json]:

@@ -138,11 +138,8 @@ class RunStretch:
             self._last = record.offset  # what follows under the same id is answers to those who come too late
         return True
 
-    async def _read(self, topic: str, start: int, end: int) -> AsyncGenerator[FetchedRecord, None]:
-        async with aclosing(self._reader.read(topic, self._partition, start, end)) as batches:
-            async for batch in batches:
-                for record in batch:
-                    yield record
+    def _read(self, topic: str, start: int, end: int) -> AsyncGenerator[FetchedRecord, None]:
+        return self._reader.records(topic, self._partition, start, end)
 
     async def grown(self) -> bool:
         """There is something in the partition that has not been looked at."""

@@ -14,7 +14,7 @@ from ...values import NotJson
 from ..core import events as e
 from ..core.events import Event
 from ..core.state import Path
-from .records import event_of, header
+from .records import LAST_OFFSET, event_of, header
 
 Place: TypeAlias = tuple[str, str, Path]
 """(run, node, item)."""
@@ -50,9 +50,8 @@ class _Step:
     """(offset, attempt) of outcomes; attempt None: whatever the attempt."""
     claims: list[tuple[int, int, str]] = field(default_factory=list)
     """(offset, attempt, claim) of starts, in the order of the log."""
-    lost: set[str] = field(default_factory=set)
-    over: list[tuple[int, int, int]] = field(default_factory=list)
-    """(offset, attempt, delivery) of deliveries whose claim was lost: what follows is another one, or none."""
+    lost: list[tuple[int, int, int, str]] = field(default_factory=list)
+    """(offset, attempt, delivery, claim) of claims that were lost. Where it had the step, another delivery follows."""
 
 
 class LogView:
@@ -88,8 +87,7 @@ class LogView:
         if isinstance(event, e.ToolStart):
             step.claims.append((offset, event.attempt or 0, event.claim or ""))
         elif isinstance(event, e.ToolLost):
-            step.lost.add(event.claim or "")
-            step.over.append((offset, event.attempt or 0, event.delivery or 0))
+            step.lost.append((offset, event.attempt or 0, event.delivery or 0, event.claim or ""))
         elif isinstance(event, e.ToolError):
             step.settled.append((offset, event.attempt))
         elif isinstance(event, e.ToolOutput) or (isinstance(event, e.StepResolved) and event.resolution != "retry"):
@@ -106,14 +104,18 @@ class LogView:
         return any(
             offset >= wanted.since and attempt in (None, wanted.attempt) for offset, attempt in step.settled
         ) or any(
-            offset >= wanted.since and attempt == wanted.attempt and delivery >= wanted.delivery
-            for offset, attempt, delivery in step.over
+            offset >= wanted.since
+            and attempt == wanted.attempt
+            and delivery >= wanted.delivery
+            and self.holder(wanted, offset) in (None, claim)  # one that came second and gave up ends nothing
+            for offset, attempt, delivery, claim in step.lost
         )
 
-    def holder(self, wanted: Wanted) -> str | None:
-        """The claim that has the step: the first since it was asked for that was not lost."""
+    def holder(self, wanted: Wanted, before: int = LAST_OFFSET) -> str | None:
+        """The claim that has the step: the first since it was asked for that was not lost (before an offset)."""
         step = self._steps[wanted.place]
+        lost = {claim for offset, _, _, claim in step.lost if offset < before}
         for offset, attempt, claim in step.claims:
-            if offset >= wanted.since and attempt == wanted.attempt and claim not in step.lost:
+            if wanted.since <= offset < before and attempt == wanted.attempt and claim not in lost:
                 return claim
         return None

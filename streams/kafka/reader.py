@@ -112,3 +112,10 @@ class Reader:
                     if silent > PATIENCE_S:
                         message = f"no broker gave the records {position}–{end} of {topic}-{partition}"
                         raise BrokerError("BROKER_UNREACHABLE", f"{message} within {PATIENCE_S:.0f} s")
+
+    async def records(self, topic: str, partition: int, start: int, end: int) -> AsyncGenerator[FetchedRecord, None]:
+        """The same, one by one."""
+        async with contextlib.aclosing(self.read(topic, partition, start, end)) as batches:
+            async for batch in batches:
+                for record in batch:
+                    yield record

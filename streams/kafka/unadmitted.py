@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Final
@@ -71,7 +70,7 @@ class Unadmitted:
                 (self._settled, start, settled),
                 (self._reader, max(start, settled), ends[partition][1]),
             ):
-                async with aclosing(_records(reader, topic, partition, low, high)) as records:
+                async with aclosing(reader.records(topic, partition, low, high)) as records:
                     async for record in records:
                         place = Coordinates(topic, partition, record.offset, record.timestamp)
                         if _run_of(record, place) == run_id:
@@ -88,7 +87,7 @@ class Unadmitted:
         count = await describe_partitions(self._connection, topic) or 0
         for partition, (first, end) in (await self._reader.all_bounds(topic, range(count))).items():
             low = max(first, end - NEWEST_LETTERS)
-            async with aclosing(_records(self._reader, topic, partition, low, end)) as records:
+            async with aclosing(self._reader.records(topic, partition, low, end)) as records:
                 async for record in records:
                     found = _refusal(record, run_id, self._topics.requests) or found
         return found
@@ -107,15 +106,6 @@ class Unadmitted:
                 raise
             self._group = group
         return await self._group.committed(TopicPartition(self._topics.requests, partition)) or 0
-
-
-async def _records(
-    reader: Reader, topic: str, partition: int, start: int, end: int
-) -> AsyncGenerator[FetchedRecord, None]:
-    async with aclosing(reader.read(topic, partition, start, end)) as batches:
-        async for batch in batches:
-            for record in batch:
-                yield record
 
 
 def _run_of(record: FetchedRecord, place: Coordinates) -> str | None:

@@ -133,6 +133,7 @@ class Role(Service):
         self._role: Any = None
         self._running: asyncio.Task[None] | None = None
         self._half_way: asyncio.Task[None] | None = None
+        """The newest start or end of the role after it had failed, under way or done."""
 
     async def on_start(self) -> None:
         await self._begin()

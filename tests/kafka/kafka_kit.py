@@ -36,7 +36,7 @@ Appended: TypeAlias = tuple[bytes | None, bytes | None, Sequence[tuple[str, byte
 """(key, value, headers) of a record."""
 
 
-async def until(look: Callable[[], Awaitable[T]], what: str, seconds: float = WAIT_S) -> T:
+async def until(look: Callable[[], Awaitable[T | None]], what: str, seconds: float = WAIT_S) -> T:
     """What ``look`` gives once it is true; asked ten times a second."""
     loop = asyncio.get_running_loop()
     ends = loop.time() + seconds

@@ -16,13 +16,12 @@ from dynamicflow.streams.core.codec import encode_event
 from dynamicflow.streams.core.events import Event, envelope
 from dynamicflow.streams.kafka import planner_worker
 from dynamicflow.streams.kafka.cancels import Cancels
-from dynamicflow.streams.kafka.executor import Executor
 from dynamicflow.streams.planning import plan_run
 from dynamicflow.tools.spec import ToolSpec
 from dynamicflow.values import encode, stamp
 from tests.engine.engine_kit import call, double, plan
 from tests.kafka.broker import SharedBroker
-from tests.kafka.kafka_kit import Site, until
+from tests.kafka.kafka_kit import Site, header, until
 
 
 @pytest.fixture
@@ -95,32 +94,32 @@ async def test_an_outcome_that_comes_after_the_log_was_away_is_waited_for(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Who called the step lives; while the log had no leader the group gave its work to another executor."""
-    put, called = Executor._put_starts, threading.Event()
+    called: list[int] = []
 
     @tool(side_effect="idempotent")
     async def work(n: int) -> dict[str, int]:
         """Says that it was called."""
-        called.set()
+        called.append(n)
         return {"n": 0}
 
-    async def late(self: Executor, starts: list[Any]) -> list[int]:
-        offsets = await put(self, starts)
-        output = {"output": {"n": 7}, "started_at": stamp(time.time() * 1000), "execution_time": 0.0}
-        await appended(site, e.ToolOutput.model_validate(about("tool-output") | output))
-        await asyncio.sleep(0.6)
-        return offsets
+    async def claimed() -> bool:
+        return any(header(one, "ce_type") == "tool-start" for one in await site.records(site.topics.events))
 
-    monkeypatch.setattr(Executor, "_put_starts", late)
+    monkeypatch.setattr("dynamicflow.streams.kafka.gate.SLOW_S", 0.0)  # every log counts as one that was away
+    monkeypatch.setattr("dynamicflow.streams.kafka.gate.GRACE_S", 3.0)
     await offered(site, work.spec)
     async with site.worker(roles=("intake", "scheduler")):
         await site.request({"plan": plan(call("a", "work", {"n": 1}))}, key="r")
         await lies_there(site, 1)
         async with site.worker(roles=("executor",), tools=[work]) as app:
+            await until(claimed, "another executor has claimed it")
+            output = {"output": {"n": 7}, "started_at": stamp(time.time() * 1000), "execution_time": 0.0}
+            await appended(site, e.ToolOutput.model_validate(about("tool-output") | output))
             result = await site.result("r")
             await until(lambda: nothing_pending(app.parts.roles["executor"]), "its record needs nothing more")
 
     assert result["output"] == {"n": 7}
-    assert not called.is_set()
+    assert called == []
 
 
 async def test_a_step_that_was_cancelled_before_anybody_took_it_is_not_called(site: Site) -> None:

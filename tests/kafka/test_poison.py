@@ -107,11 +107,11 @@ class TestWhatIsNoRequest:
                     return await site.request(big, key="big")
                 return None
 
-            sent: Any = await until(taken, "the broker goes by the new limit")
+            _, offset = await until(taken, "the broker goes by the new limit")
             await served(site, "next")
             (letter,) = await site.letters()
 
-        assert (letter["code"], letter["offset"], letter["bytes"]) == ("REQUEST_TOO_LARGE", sent[1], len(big))
+        assert (letter["code"], letter["offset"], letter["bytes"]) == ("REQUEST_TOO_LARGE", offset, len(big))
         assert big.startswith(letter["text"].encode()) and len(letter["text"]) == 16 * 1024
 
     async def test_as_large_as_a_broker_takes_it_is_served(self, site: Site) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -200,3 +200,28 @@ class TestAnIdThatIsUsedAgain:
         assert not view.settled(step)
         view.feed([_Logged(end, 20)])
         assert view.settled(step)
+
+
+class TestClaimsOfAStep:
+    """Two executors that were given it; the first claim in the log has it, as for the fold."""
+
+    STEP: Final = Wanted(("r", "a", ()), 1, 1, since=0)
+
+    def view(self, *told: tuple[str, str]) -> LogView:
+        about = {"node_id": "a", "attempt": 1, "delivery": 1, "tool_id": "t", "inputs_digest": "", "lease": AT}
+        view = LogView([self.STEP])
+        for offset, (kind, claim) in enumerate(told):
+            fields = envelope(f"r/a/-/1/{kind}/{claim}", "r", AT) | about | {"claim": claim}
+            view.feed([_Logged(e.EVENT.validate_python({**fields, "type": kind}), offset)])
+        return view
+
+    def test_one_that_came_second_and_gave_up_leaves_it_to_the_first(self) -> None:
+        view = self.view(("tool-start", "first"), ("tool-start", "second"), ("tool-lost", "second"))
+
+        assert (view.settled(self.STEP), view.holder(self.STEP)) == (False, "first")
+
+    def test_one_that_came_second_has_nothing_when_the_first_gives_up(self) -> None:
+        """What follows is another delivery, for whoever takes that."""
+        view = self.view(("tool-start", "first"), ("tool-start", "second"), ("tool-lost", "first"))
+
+        assert view.settled(self.STEP)
