@@ -47,6 +47,8 @@ class Running:
     trace: str
     finished: Callable[[], None]
     """The record needs nothing more: its outcome or its hold is acknowledged, or it is not to be run."""
+    taken: float = field(default_factory=time.monotonic)
+    """When its executor last knew, on this process's monotonic clock, that its partition was its own."""
     digest: str = ""
     inputs: Json = None
     warnings: tuple[str, ...] = ()
@@ -172,7 +174,7 @@ class Calls:
         return running.begun
 
     def _is_young(self, running: Running) -> bool:
-        return time.monotonic() - running.began < self._settings.session_s / 2
+        return time.monotonic() - running.taken < self._settings.session_s / 2
 
     def can_be_held(self, running: Running) -> bool:
         """Nobody has a claim on it, and nobody else can have it: it runs, or was taken a moment ago."""

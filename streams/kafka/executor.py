@@ -196,7 +196,7 @@ class Executor:
             self._refuse(record, work, "is not loaded in", finished)
             return
         trace = trace_in(record.headers) or trace_of(work.step.run_id)
-        running = Running(work, tool, trace, finished)
+        running = Running(work, tool, trace, finished, feed.looked)
         running.again = partial(self._again, feed, record)
         if self.calls.joins_in_python(work):
             self._load_beside(self._join_first(feed, record, running))

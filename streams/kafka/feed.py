@@ -47,7 +47,8 @@ class Feed:
         self._taking = True
         self._giving_up = False
         """The partitions are about to go; aiokafka gives records of them out all the same."""
-        self._looked = time.monotonic()
+        self.looked = time.monotonic()
+        """When it was last seen that this process goes on."""
         self._stood_still = False
         self._assignment = 0
         """Counts assignments: what was asked for in an earlier one comes too late."""
@@ -90,8 +91,8 @@ class Feed:
     def _goes_on(self) -> None:
         """Called again and again. After half a session without it, others may have what was fetched before."""
         now = time.monotonic()
-        self._stood_still = self._stood_still or now - self._looked >= self._settings.session_s / 2
-        self._looked = now
+        self._stood_still = self._stood_still or now - self.looked >= self._settings.session_s / 2
+        self.looked = now
 
     async def _still_mine(self, fetched: Mapping[TopicPartition, list[FetchedRecord]]) -> bool:
         """This process stood still: only a commit tells whether what it fetched has gone to another worker meanwhile.
@@ -112,7 +113,7 @@ class Feed:
                 log.warning("stood still; asking whether %s is still mine: %r; trying again", self.topic, error)
                 await asyncio.sleep(0.2)
             else:
-                self._stood_still, self._looked = False, time.monotonic()
+                self._stood_still, self.looked = False, time.monotonic()
                 return True
 
     def is_fresh(self, record: FetchedRecord) -> bool:

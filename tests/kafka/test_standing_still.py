@@ -18,14 +18,16 @@ SETTINGS = Settings(Connection("localhost:1"), session_s=6.0, lease_s=10.0)
 
 
 def taken(seconds_ago: float) -> tuple[Calls, Running]:
-    """A step that was taken so long ago and has not been called."""
+    """A step that was taken so long ago and is about to be called: the process stood still before or after that."""
     appended: list[Event] = []
     calls = Calls(
         SETTINGS, joins={}, clock=BrokerClock(), append=lambda _, fact, __: appended.append(fact), metrics=NO_METRICS
     )
     step = Dispatch("r", "a", (), 1, 1, "double", {"n": 1}, (), "r/a/-", 1000.0, False, "strict", "r/-/-/-/x")
-    running = Running(Work(step, None, "", 0.0, None, 0, 0, 0, False), double, "t", lambda: None)
-    running.called, running.began = True, time.monotonic() - seconds_ago
+    running = Running(
+        Work(step, None, "", 0.0, None, 0, 0, 0, False), double, "t", lambda: None, time.monotonic() - seconds_ago
+    )
+    running.called, running.began = True, time.monotonic()
     return calls, running
 
 
@@ -43,7 +45,7 @@ class TestAStepThatNobodyHolds:
     async def test_is_held_whatever_the_time_once_it_runs(self) -> None:
         calls, running = taken(1.0)
         assert calls._may_begin(running)
-        running.began -= 10
+        running.taken -= 10
         assert calls.can_be_held(running)
 
 
